@@ -1,0 +1,162 @@
+"""What can be set, and the only place with defaults: frozen dataclasses, filled from TOML and the command line."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from .errors import UsageError, near_name
+
+Kind = Literal["depth", "normal"]
+Format = Literal["mp4", "ffv1", "prores", "exr", "png", "npz"]
+Colormap = Literal["gray", "inferno", "turbo", "spectral"]
+Upsample = Literal["guided", "bilinear"]
+NormalSpace = Literal["gl", "cv", "directx", "lotus"]
+Precision = Literal["auto", "fp32", "bf16", "fp8"]
+EngineName = Literal["auto", "local", "ray"]
+
+
+@dataclass(frozen=True)
+class FoldConfig:
+    """Temporal smoothing. Units: fractions of the depth range unless said otherwise.
+
+    memory: share of the warped previous result in the new one where everything agrees, 0 (none) to 1.
+    agree: disparity difference, after alignment, at which trust in the previous result has halved.
+    fit_change: most that the fitted scale may move from one frame to the next (a factor of 1 +- fit_change).
+    fit_decay: pull of scale and shift back to the network's own (1, 0) per frame, so that they cannot wander.
+    """
+
+    memory: float = 0.75
+    agree: float = 0.04
+    fit_change: float = 0.25
+    fit_decay: float = 0.02
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run: one source through one model into one set of files. The fields are the options of `lotus2-video run`.
+
+    maps: which maps to write, in this order. res: short side in pixels given to the network (None: the model's own).
+    fps: frames a second of a folder of frames. sharpen: "none", "all", or every N-th frame. start, end: seconds of the
+    source's own time. chunk: frames a unit of work. window: chunks in flight.
+    """
+
+    model: str = "mini"
+    weights: str | None = None
+    maps: tuple[Kind, ...] = ("depth",)
+    format: Format | None = None
+    colormap: Colormap = "gray"
+    side_by_side: bool = False
+    upsample: Upsample = "guided"
+    normal_space: NormalSpace = "gl"
+    res: int | None = None
+    fps: float = 24.0
+    smooth: bool = True
+    sharpen: str = "none"
+    start: float | None = None
+    end: float | None = None
+    device: str = "auto"
+    precision: Precision = "auto"
+    engine: EngineName = "auto"
+    tolerant: bool = False
+    overwrite: bool = False
+    chunk: int = 8
+    window: int = 2
+    fold: FoldConfig = field(default_factory=FoldConfig)
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        for name in ("res", "chunk", "window"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"must be at least 1, got {value}", _option(name))
+        if self.fps <= 0:
+            raise UsageError(f"must be above 0, got {self.fps:g}", "--fps")
+        if self.start is not None and self.end is not None and self.end <= self.start:
+            raise UsageError(f"ends at {self.end:g} s, before it starts at {self.start:g} s", "--end")
+        if not self.maps or len(set(self.maps)) != len(self.maps):
+            raise UsageError("takes depth, normal, or depth,normal", "--maps")
+        if self.sharpen not in ("none", "all") and not (self.sharpen.isdecimal() and int(self.sharpen) > 0):
+            raise UsageError(f"takes none, all or a number of frames, got {self.sharpen!r}", "--sharpen")
+
+
+def load_toml(path: str | Path) -> dict[str, Any]:
+    """The settings in a TOML file, as keyword arguments for `configure`. Raises UsageError with the file and the fault."""
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise UsageError(error.strerror or str(error), path, "check the path after --config") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"not valid TOML ({error})", path) from error
+
+
+def configure(
+    settings: dict[str, Any], base: RunConfig | None = None, where: str | Path = "configuration"
+) -> RunConfig:
+    """`base` with `settings` on top; keys are the field names, with - or _. An unknown key is an error with the near name."""
+    return _override(base or RunConfig(), settings, str(where))
+
+
+def _override(base: Any, settings: dict[str, Any], where: str) -> Any:
+    known = {f.name for f in fields(base)}
+    changes: dict[str, Any] = {}
+    for key, value in settings.items():
+        name = key.replace("-", "_")
+        if name not in known:
+            raise UsageError(f"unknown key {key!r}", where, near_name(name, known))
+        current = getattr(base, name)
+        if isinstance(value, dict):
+            value = _override(current, value, f"{where} [{key}]") if hasattr(current, "__dataclass_fields__") else value
+        elif name == "maps":
+            value = tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else tuple(value)
+        elif name == "sharpen":
+            value = str(value)
+        changes[name] = value
+    return replace(base, **changes)
+
+
+def _check_types(config: object) -> None:
+    """Each field against its annotation, with a message that says got and supported."""
+    for name, hint in get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        if not _fits(value, hint):
+            raise UsageError(f"got {value!r}, takes {_wanted(hint)}", _option(name), _near_choice(value, hint))
+
+
+def _fits(value: object, hint: Any) -> bool:
+    origin = get_origin(hint)
+    if origin in (Union, UnionType):
+        return any(_fits(value, part) for part in get_args(hint))
+    if origin is Literal:
+        return value in get_args(hint)
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(v, get_args(hint)[0]) for v in value)
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def _choices(hint: Any) -> list[str]:
+    if get_origin(hint) is Literal:
+        return [str(choice) for choice in get_args(hint)]
+    return [choice for part in get_args(hint) for choice in _choices(part)]
+
+
+def _wanted(hint: Any) -> str:
+    return ", ".join(_choices(hint)) or {int: "a whole number", float: "a number", bool: "true or false"}.get(
+        hint, "text"
+    )
+
+
+def _near_choice(value: object, hint: Any) -> str | None:
+    return near_name(value, _choices(hint)) if isinstance(value, str) else None
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
