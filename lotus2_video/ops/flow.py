@@ -1,0 +1,78 @@
+"""Dense optical flow between two frames, with the pixels whose match can be trusted."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from ..frames import Flow
+
+# A pixel's way there and back may miss by this much: a share of the squared lengths of both flows, plus squared pixels.
+# The forward-backward test and its constants: Sundaram, Brox, Keutzer, "Dense point trajectories by GPU-accelerated large
+# displacement optical flow", ECCV 2010, eq. 5.
+_MISS_SHARE = 0.01
+_MISS_PIXELS2 = 0.5
+_PRESETS = {"fast": cv2.DISOPTICAL_FLOW_PRESET_FAST, "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM}
+_SMALLEST = 32  # pixels; below this DIS has no coarse level to start from
+
+
+def dense_flow(previous: np.ndarray, current: np.ndarray, quality: Literal["fast", "medium"] = "fast") -> Flow:
+    """Where each pixel of `current` was in `previous`.
+
+    previous, current: uint8 [h,w,3], at the size the network sees. quality: "medium" is five times as slow, and better
+    where the camera moves fast. Returns a Flow of size (h,w); out of frame and hidden pixels are not valid.
+
+    Dense Inverse Search (Kroeger et al., ECCV 2016) as OpenCV has it, run both ways. A pure function: the same two frames
+    give the same bits, whatever was computed before and on however many threads.
+    """
+    if min(current.shape[:2]) < _SMALLEST:
+        return _still(current.shape[:2])
+    before, now = (cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) for rgb in (previous, current))
+    search = cv2.DISOpticalFlow.create(_PRESETS[quality])
+    there = np.asarray(search.calc(now, before, None))  # type: ignore[call-overload]  # the stub wants an array to fill
+    back = np.asarray(search.calc(before, now, None))  # type: ignore[call-overload]
+    return Flow(there, _agrees(there, back))
+
+
+def warp(previous: np.ndarray, flow: Flow) -> np.ndarray:
+    """A map of the frame before, moved to where its points are now.
+
+    previous: float32 [h,w] or [h,w,3]. Returns the same shape, bilinear; meaningless where `flow.valid` is False.
+    """
+    x, y = _lookup(flow.to_previous)
+    return cv2.remap(previous, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _agrees(there: np.ndarray, back: np.ndarray) -> np.ndarray:
+    """bool [h,w]: inside the picture, and the way back leads home."""
+    x, y = _lookup(there)
+    height, width = x.shape
+    home = cv2.remap(back, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    allowed = _MISS_SHARE * (_square(there) + _square(home)) + _MISS_PIXELS2
+    inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    return inside & (_square(there + home) < allowed)
+
+
+def _square(vectors: np.ndarray) -> np.ndarray:
+    x, y = cv2.split(vectors)
+    return x * x + y * y
+
+
+def _lookup(to_previous: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """float32 x and y [h,w] at which each pixel was before."""
+    dx, dy = cv2.split(to_previous)
+    x, y = _pixels(*dx.shape)
+    return dx + x, dy + y
+
+
+@lru_cache(maxsize=8)
+def _pixels(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """float32 [1,w] and [h,1], the pixels' own places."""
+    return np.arange(width, dtype=np.float32)[None], np.arange(height, dtype=np.float32)[:, None]
+
+
+def _still(size: tuple[int, int]) -> Flow:
+    return Flow(np.zeros((*size, 2), np.float32), np.zeros(size, np.bool_))
