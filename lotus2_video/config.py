@@ -21,16 +21,18 @@ EngineName = Literal["auto", "local", "ray"]
 
 @dataclass(frozen=True)
 class FoldConfig:
-    """Temporal smoothing. Units: fractions of the depth range unless said otherwise.
+    """Temporal smoothing. Disparities are fractions of the depth range.
 
     memory: share of the warped previous result in the new one where everything agrees, 0 (none) to 1.
     agree: disparity difference, after alignment, at which trust in the previous result has halved.
+    colour: colour difference along the flow, of the full range, at which that trust has halved.
     fit_change: most that the fitted scale may move from one frame to the next (a factor of 1 +- fit_change).
     fit_decay: pull of scale and shift back to the network's own (1, 0) per frame, so that they cannot wander.
     """
 
     memory: float = 0.75
     agree: float = 0.04
+    colour: float = 0.1
     fit_change: float = 0.25
     fit_decay: float = 0.02
 
