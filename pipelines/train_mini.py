@@ -1,0 +1,419 @@
+"""Trains the mini: Lotus-2's first stage at small size, distilled from a teacher on photographs and video frames.
+
+    python pipelines/train_mini.py DATA --out CHECKPOINT --minutes 10            # on a GPU; runs on from CHECKPOINT if there
+    python pipelines/train_mini.py DATA --out CHECKPOINT --steps 4 --limit 8 --batch 2 --device cpu       # a smoke run
+    python pipelines/train_mini.py DATA --out CHECKPOINT --steps 0 --export lotus2_video/models/mini.safetensors
+
+DATA holds `photos/*.tar`, `rgbd/*.tar` (only their pictures are used), `frames/*.jpg` (any video frames; optional) and
+`teacher/depth-anything-v2-small`. The schedule, in one leg:
+
+1. Every picture is cut into views (crops, small rotations, flips) of several aspect ratios; the teacher labels each once.
+2. The trunk starts from the teacher's own encoder (blocks KEPT of its twelve, patches twice as large); the rest is random.
+3. AdamW, cosine over the whole time given, weights averaged (EMA). The student sees the views recoloured, blurred and
+   noisy, and must say what the teacher said of the clean ones, up to scale and shift, with a mild pull to a fixed range.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+import tarfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from lotus2_video.models import mini_net, mini_torch
+
+KEPT = (0, 1, 2, 3, 5, 6, 8, 9, 11)  # blocks of the teacher's encoder that become the trunk
+SHAPES = {(224, 400): 0.34, (224, 304): 0.26, (256, 256): 0.1, (384, 224): 0.12, (176, 528): 0.1, (336, 592): 0.08}
+VIEWS = {"lidar": 60, "camvid": 12, "marigold_page": 16, "tiefling": 16, "frames": 12}  # a picture; other sources 8
+MARGIN = 1.15  # views are kept this much larger than the student's picture, for a random crop at every step
+
+
+@dataclass
+class Views:
+    """Labelled views of one shape: rgb uint8 [N,3,h,w], disparity float16 [N,h,w], 1 = the near end of the view."""
+
+    rgb: Tensor
+    disparity: Tensor
+
+
+# ---------------------------------------------------------------------------------------------------------------- pictures
+
+
+def read_pictures(data: Path, limit: int | None) -> Iterator[tuple[str, np.ndarray]]:
+    """(source, RGB uint8 [H,W,3]) of every training picture."""
+    for tar in sorted([*data.glob("photos/*.tar"), *data.glob("rgbd/*.tar")]):
+        yield from _first(_from_tar(tar), limit)
+    frames = ((path, path.read_bytes()) for path in sorted((data / "frames").glob("*.jpg")))
+    yield from _first((("frames", _decode(blob)) for _, blob in frames), limit)
+
+
+def _from_tar(tar: Path) -> Iterator[tuple[str, np.ndarray]]:
+    with tarfile.open(tar) as archive:
+        for member in archive:
+            name = member.name
+            if name.endswith(".jpg"):
+                file = archive.extractfile(member)
+                assert file is not None
+                source = tar.stem if "photos" not in tar.stem else re.split(r"[_/]", Path(name).name)[0]
+                yield source, _decode(file.read())
+
+
+def _first(items: Iterator[tuple[str, np.ndarray]], limit: int | None) -> Iterator[tuple[str, np.ndarray]]:
+    for i, item in enumerate(items):
+        if limit is not None and i >= limit:
+            return
+        yield item
+
+
+def _decode(blob: bytes) -> np.ndarray:
+    return cv2.cvtColor(cv2.imdecode(np.frombuffer(blob, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+# ------------------------------------------------------------------------------------------------------------------- views
+
+
+def cut_views(pictures: list[tuple[str, np.ndarray]], teacher: Teacher, rng: np.random.Generator) -> list[Views]:
+    """Labelled views of every picture, a set for each of SHAPES."""
+    device = teacher.device
+    plans: dict[tuple[int, int], list[Tensor]] = {shape: [] for shape in SHAPES}
+    for source, picture in pictures:
+        image = torch.from_numpy(picture).to(device).permute(2, 0, 1)[None].float()
+        for shape in _pick_shapes(source, VIEWS.get(source, 8), rng):
+            size = tuple(round(side * MARGIN / 2) * 2 for side in shape)
+            theta = torch.tensor([_crop(picture.shape[:2], size, rng)], dtype=torch.float32, device=device)
+            where = F.affine_grid(theta, [1, 3, *size], align_corners=False)
+            view = F.grid_sample(image, where, "bicubic", "reflection", align_corners=False)
+            plans[shape].append(view.round().clamp(0, 255).byte()[0])
+    sets = [torch.stack(views) for views in plans.values() if views]
+    return [Views(rgb, torch.cat([teacher(part) for part in rgb.split(64)])) for rgb in sets]
+
+
+def _pick_shapes(source: str, count: int, rng: np.random.Generator) -> list[tuple[int, int]]:
+    shapes, odds = list(SHAPES), np.array(list(SHAPES.values()))
+    if source in ("lidar", "camvid"):
+        odds = np.where([shape in ((176, 528), (224, 400)) for shape in shapes], odds + 0.3, odds)
+    return [shapes[i] for i in rng.choice(len(shapes), count, p=odds / odds.sum())]
+
+
+def _crop(full: tuple[int, int], size: tuple[int, int], rng: np.random.Generator) -> list[list[float]]:
+    """The affine map (2x3, in coordinates from -1 to 1) of a random crop of the aspect of `size`, turned a little, flipped
+    half the time."""
+    height, width = full
+    zoom = min(height / size[0], width / size[1]) * rng.uniform(0.55, 1.0) ** 0.7
+    half_h, half_w = size[0] * zoom / 2, size[1] * zoom / 2
+    x, y = rng.uniform(half_w, width - half_w), rng.uniform(half_h, height - half_h)
+    angle = math.radians(float(np.clip(rng.normal(0, 4), -12, 12)))
+    cos, sin, flip = math.cos(angle), math.sin(angle), rng.choice([-1.0, 1.0])
+    return [
+        [2 * flip * half_w * cos / width, -2 * half_h * sin / width, 2 * x / width - 1],
+        [2 * flip * half_w * sin / height, 2 * half_h * cos / height, 2 * y / height - 1],
+    ]
+
+
+class Teacher:
+    """The network to learn from: uint8 [N,3,h,w] -> disparity float16 [N,h,w], the near end of each view at 1."""
+
+    def __init__(self, folder: Path, device: torch.device):
+        from transformers import AutoModelForDepthEstimation
+
+        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        self.device = device
+        self._net = AutoModelForDepthEstimation.from_pretrained(folder, dtype=dtype).to(device).eval()
+        self._mean, self._std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (mini_net.MEAN, mini_net.STD))
+        self._dtype = dtype
+
+    @torch.no_grad()
+    def __call__(self, rgb: Tensor) -> Tensor:
+        height, width = rgb.shape[-2:]
+        short = 280 if width > 2.2 * height else 420
+        scale = short / min(height, width)
+        size = [round(side * scale / 14) * 14 for side in (height, width)]
+        x = F.interpolate(rgb.float() / 255, size, mode="bicubic", align_corners=False)
+        disparity = self._net(((x - self._mean) / self._std).to(self._dtype)).predicted_depth.float()
+        disparity = F.interpolate(disparity[:, None], (height, width), mode="bilinear", align_corners=False)[:, 0]
+        near = torch.quantile(disparity.flatten(1)[:, ::16], 0.98, dim=1).clamp(min=1e-3)
+        return (disparity / near[:, None, None]).half()
+
+
+# ------------------------------------------------------------------------------------------------------------ augmentation
+
+
+def draw(views: Views, shape: tuple[int, int], count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """A batch: the student's pictures [N,3,h,w] in [0,1] and the disparities [N,h,w]."""
+    device = views.rgb.device
+    index = torch.randint(len(views.rgb), (count,), generator=generator, device=device)
+    scale = _uniform(count, 1 / MARGIN**1.3, 1.0, generator, device)
+    shift = (torch.rand(count, 2, generator=generator, device=device) * 2 - 1) * (1 - scale)[:, None]
+    flip = torch.where(torch.rand(count, generator=generator, device=device) < 0.5, -1.0, 1.0)
+    theta = torch.zeros(count, 2, 3, device=device)
+    theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = scale * flip, scale, shift
+    where = F.affine_grid(theta, [count, 1, *shape], align_corners=False)
+    rgb = F.grid_sample(views.rgb[index].float() / 255, where, padding_mode="border", align_corners=False)
+    disparity = F.grid_sample(
+        views.disparity[index].float()[:, None], where, padding_mode="border", align_corners=False
+    )
+    return disturb(rgb, generator), disparity[:, 0]
+
+
+def _uniform(count: int, low: float, high: float, generator: torch.Generator, device: torch.device) -> Tensor:
+    return torch.rand(count, generator=generator, device=device) * (high - low) + low
+
+
+def disturb(rgb: Tensor, generator: torch.Generator) -> Tensor:
+    """What cameras do, different for each picture [N,3,h,w] in [0,1]: exposure, colour, blur, noise."""
+    n, device = len(rgb), rgb.device
+
+    def some(low: float, high: float) -> Tensor:
+        return _uniform(n, low, high, generator, device).view(n, 1, 1, 1)
+
+    def often(odds: float) -> Tensor:
+        return torch.rand(n, 1, 1, 1, generator=generator, device=device) < odds
+
+    moved = math.ceil(n / 3)  # views come in random order
+    rgb = torch.cat([_motion_blur(rgb[:moved], generator), rgb[moved:]])
+    low_res = F.interpolate(F.avg_pool2d(rgb, 2), rgb.shape[-2:], mode="bilinear", align_corners=False)
+    rgb = torch.where(often(0.1), low_res, rgb)
+    rgb = rgb.clamp(1e-4, 1) ** torch.exp(some(-0.4, 0.4))
+    rgb = rgb * torch.exp(some(-0.5, 0.3)) * (1 + 0.1 * torch.randn(n, 3, 1, 1, generator=generator, device=device))
+    mean = rgb.mean((1, 2, 3), keepdim=True)
+    rgb = (rgb - mean) * some(0.65, 1.3) + mean
+    grey = rgb.mean(1, keepdim=True)
+    rgb = grey + (rgb - grey) * torch.where(often(0.06), torch.zeros_like(grey[:, :, :1, :1]), some(0.5, 1.5))
+    noise = torch.randn(rgb.shape, generator=generator, device=device) * some(0, 0.05) * often(0.4)
+    return (rgb + noise).clamp(0, 1)
+
+
+def _motion_blur(rgb: Tensor, generator: torch.Generator) -> Tensor:
+    """Each picture smeared along a line of its own, up to 14 pixels long."""
+    n, height, width = len(rgb), *rgb.shape[-2:]
+    angle = _uniform(n, 0, math.pi, generator, rgb.device)
+    reach = _uniform(n, 0, 7, generator, rgb.device)
+    theta = torch.eye(2, 3, device=rgb.device).repeat(n, 1, 1)
+    smeared = torch.zeros_like(rgb)
+    for at in np.linspace(-1, 1, 9):
+        theta[:, 0, 2], theta[:, 1, 2] = at * reach * angle.cos() * 2 / width, at * reach * angle.sin() * 2 / height
+        where = F.affine_grid(theta, list(rgb.shape), align_corners=False)
+        smeared += F.grid_sample(rgb, where, padding_mode="reflection", align_corners=False) / 9
+    return smeared
+
+
+# -------------------------------------------------------------------------------------------------------------------- loss
+
+
+def loss(prediction: Tensor, target: Tensor) -> Tensor:
+    """Mean over the batch of four terms, [N,h,w] each: the map up to scale and shift, the same relative to the disparity
+    (so that far things count as AbsRel counts them), its gradients at four scales, and a mild pull to the fixed range."""
+    scale, shift = align(prediction, target)
+    aligned = prediction * scale + shift
+    spread = _spread(target)
+    error = (aligned - target).abs()
+    relative = error / (target + 0.12 * target.mean((1, 2), keepdim=True) + 1e-3)
+    gradients = sum(_gradient_error(aligned, target, 2**i) for i in range(4))
+    range_error = (prediction - target.clamp(0, 1)).abs().clamp(max=1)
+    total = error / spread + 0.5 * relative.clamp(max=3) + 0.15 * range_error
+    return total.mean() + 0.6 * (gradients / spread[:, 0, 0]).mean()
+
+
+def align(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Least-squares scale and shift [N,1,1] that take each prediction to its target."""
+    p, t = (x - x.mean((1, 2), keepdim=True) for x in (prediction, target))
+    scale = (p * t).mean((1, 2), keepdim=True) / ((p * p).mean((1, 2), keepdim=True) + 1e-5)
+    scale = scale.clamp(min=1e-2)
+    return scale, target.mean((1, 2), keepdim=True) - scale * prediction.mean((1, 2), keepdim=True)
+
+
+def _spread(target: Tensor) -> Tensor:
+    median = target.flatten(1).median(1).values[:, None, None]
+    return (target - median).abs().mean((1, 2), keepdim=True).clamp(min=0.02)
+
+
+def _gradient_error(a: Tensor, b: Tensor, step: int) -> Tensor:
+    d = F.avg_pool2d((a - b)[:, None], step)[:, 0] if step > 1 else a - b
+    return (d[:, 1:] - d[:, :-1]).abs().mean((1, 2)) + (d[:, :, 1:] - d[:, :, :-1]).abs().mean((1, 2))
+
+
+# ---------------------------------------------------------------------------------------------------------------- weights
+
+
+def fresh_weights(teacher: Path, seed: int = 0) -> dict[str, Tensor]:
+    """Random weights, the trunk taken from the teacher's encoder (its layer scales folded into the layers before them)."""
+    generator = torch.Generator().manual_seed(seed)
+    weights = {name: _initial(name, shape, generator) for name, shape in mini_net.shapes().items()}
+    t = {k.removeprefix("backbone."): v.float() for k, v in load_file(teacher / "model.safetensors").items()}
+    patch = t["embeddings.patch_embeddings.projection.weight"]
+    weights["trunk.patch.weight"] = patch.repeat_interleave(2, 2).repeat_interleave(2, 3) / 4
+    weights["trunk.patch.bias"] = t["embeddings.patch_embeddings.projection.bias"]
+    positions = t["embeddings.position_embeddings"]
+    weights["trunk.class"] = t["embeddings.cls_token"] + positions[:, :1]
+    weights["trunk.positions"] = positions[:, 1:].transpose(1, 2).unflatten(2, [mini_net.POSITIONS] * 2)
+    weights["trunk.norm.weight"], weights["trunk.norm.bias"] = t["layernorm.weight"], t["layernorm.bias"]
+    for i, kept in enumerate(KEPT):
+        weights |= _block(t, f"encoder.layer.{kept}", f"trunk.{i}")
+    return {name: weight.contiguous() for name, weight in weights.items()}
+
+
+def _block(t: Mapping[str, Tensor], old: str, new: str) -> dict[str, Tensor]:
+    scale1, scale2 = t[f"{old}.layer_scale1.lambda1"], t[f"{old}.layer_scale2.lambda1"]
+    heads = [f"{old}.attention.attention.{part}" for part in ("query", "key", "value")]
+    made = {}
+    for kind in ("weight", "bias"):
+        made[f"{new}.norm1.{kind}"], made[f"{new}.norm2.{kind}"] = t[f"{old}.norm1.{kind}"], t[f"{old}.norm2.{kind}"]
+        made[f"{new}.qkv.{kind}"] = torch.cat([t[f"{head}.{kind}"] for head in heads])
+        made[f"{new}.fc1.{kind}"] = t[f"{old}.mlp.fc1.{kind}"]
+        proj, fc2 = t[f"{old}.attention.output.dense.{kind}"], t[f"{old}.mlp.fc2.{kind}"]
+        made[f"{new}.proj.{kind}"] = torch.einsum("i,i...->i...", scale1, proj)
+        made[f"{new}.fc2.{kind}"] = torch.einsum("i,i...->i...", scale2, fc2)
+    return made
+
+
+def _initial(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    if name.endswith("bias"):
+        return torch.full(shape, 0.4 if name == "depth.head.bias" else 0.0)
+    if len(shape) == 1:
+        return torch.ones(shape)
+    gain = 0.2 if name.endswith(".b.weight") else 1.0  # residual branches start small
+    return torch.randn(shape, generator=generator) * gain * math.sqrt(1.5 / math.prod(shape[1:]))
+
+
+def export(weights: Mapping[str, Tensor], path: Path, about: Mapping[str, str]) -> None:
+    """The weights in half precision, as the package ships them."""
+    save_file({k: v.half().cpu().contiguous() for k, v in weights.items()}, path, {k: str(v) for k, v in about.items()})
+
+
+# --------------------------------------------------------------------------------------------------------------- training
+
+
+class Run:
+    """The state of training: weights, their average, the optimizer and the count of samples; saved and loaded whole."""
+
+    def __init__(self, weights: dict[str, Tensor], device: torch.device):
+        self.weights = {k: v.to(device).requires_grad_() for k, v in weights.items()}
+        self.average = {k: v.detach().clone() for k, v in self.weights.items()}
+        self.samples = 0
+        self.progress = 0.0  # of the schedule, 0 to 1
+        trunk = [v for k, v in self.weights.items() if _is_pretrained(k)]
+        rest = [v for k, v in self.weights.items() if not _is_pretrained(k)]
+        groups = [{"params": trunk, "peak": 2e-4}, {"params": rest, "peak": 1.5e-3}]
+        self.optimizer = torch.optim.AdamW(
+            groups, lr=0.0, weight_decay=0.03, betas=(0.9, 0.98), fused=device.type == "cuda"
+        )
+
+    def step(self, value: Tensor, samples: int, progress: float) -> None:
+        warm = min(1.0, (self.samples + 1) / 50_000)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * warm * (0.5 + 0.5 * math.cos(math.pi * min(1.0, progress)))
+        self.optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(list(self.weights.values()), 1.0)
+        self.optimizer.step()
+        self.samples, self.progress = self.samples + samples, progress
+        keep = min(0.9995, 1 - 10 / (10 + self.samples / samples))
+        torch._foreach_lerp_(list(self.average.values()), list(self.weights.values()), 1 - keep)
+
+    def save(self, path: Path) -> None:
+        state = {f"weights.{k}": v.detach() for k, v in self.weights.items()}
+        state |= {f"average.{k}": v for k, v in self.average.items()}
+        for name, weight in self.weights.items():
+            for key, value in self.optimizer.state.get(weight, {}).items():
+                state[f"{key}.{name}"] = value
+        save_file(state, path.with_suffix(".part"), {"samples": str(self.samples), "progress": str(self.progress)})
+        path.with_suffix(".part").replace(path)
+
+    def load(self, path: Path) -> None:
+        with safe_open(path, "pt") as file:
+            about = file.metadata()
+            state = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+        self.samples, self.progress = int(about["samples"]), float(about["progress"])
+        with torch.no_grad():
+            for name, weight in self.weights.items():
+                weight.copy_(state[f"weights.{name}"])
+                self.average[name].copy_(state[f"average.{name}"])
+                if f"step.{name}" in state:
+                    kept = {k: state[f"{k}.{name}"] for k in ("step", "exp_avg", "exp_avg_sq")}
+                    self.optimizer.state[weight] = {k: v.to(weight.device) for k, v in kept.items()}
+
+
+def _is_pretrained(name: str) -> bool:
+    return name.startswith("trunk.") and not name.startswith("trunk.merge")
+
+
+def train(run: Run, sets: list[Views], options: argparse.Namespace, device: torch.device) -> None:
+    """Trains until the time or the steps are used up; the schedule goes from where it stands to `options.until`."""
+    generator = torch.Generator(device).manual_seed(options.seed + run.samples)
+    rng = np.random.default_rng(options.seed + run.samples)
+    odds = np.array([len(views.rgb) for views in sets], float)
+    begin, start, step, recent = time.monotonic(), run.progress, 0, []
+    while (done := _done(step, time.monotonic() - begin, options)) < 1:
+        views = sets[rng.choice(len(sets), p=odds / odds.sum())]
+        shape = tuple(round(side / MARGIN / 16) * 16 for side in views.rgb.shape[-2:])
+        count = max(1, round(options.batch * 224 * 400 / math.prod(shape)))
+        rgb, target = draw(views, shape, count, generator)
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            prediction = mini_torch.depth(run.weights, rgb.to(memory_format=torch.channels_last))
+        value = loss(prediction.float(), target)
+        run.step(value, count, start + (options.until - start) * done)
+        recent.append(value.detach())
+        step += 1
+        if step % options.report == 0:
+            rate = (time.monotonic() - begin) / step
+            print(
+                f"step {step} samples {run.samples} loss {torch.stack(recent).mean():.4f} {rate * 1000:.0f} ms",
+                flush=True,
+            )
+            recent = []
+
+
+def _done(step: int, seconds: float, options: argparse.Namespace) -> float:
+    return step / max(1, options.steps) if options.steps is not None else seconds / (60 * options.minutes)
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--out", type=Path, required=True, help="checkpoint, read first if it is there")
+    parser.add_argument("--export", type=Path, help="also write the averaged weights as the package ships them")
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--steps", type=int, help="instead of --minutes")
+    parser.add_argument("--until", type=float, default=1.0, help="how far along the schedule this leg goes, 0 to 1")
+    parser.add_argument("--batch", type=int, default=160, help="pictures of 224x400 a step, or as many pixels")
+    parser.add_argument("--limit", type=int, help="pictures of each source")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--report", type=int, default=200)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = parse(arguments)
+    device = torch.device(options.device)
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cuda.matmul.allow_tf32 = True
+    folder = options.data / "teacher" / "depth-anything-v2-small"
+    run = Run(fresh_weights(folder), device)
+    if options.out.exists():
+        run.load(options.out)
+    if options.steps != 0:
+        begin = time.monotonic()
+        rng = np.random.default_rng(options.seed + run.samples)
+        sets = cut_views(list(read_pictures(options.data, options.limit)), Teacher(folder, device), rng)
+        print(f"{sum(len(v.rgb) for v in sets)} views labelled in {time.monotonic() - begin:.0f} s", flush=True)
+        train(run, sets, options, device)
+        run.save(options.out)
+    if options.export:
+        export(run.average, options.export, {"samples": run.samples, "progress": run.progress})
+
+
+if __name__ == "__main__":
+    main()
