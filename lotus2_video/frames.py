@@ -178,6 +178,26 @@ class Result:
     def __post_init__(self) -> None:
         _require(self.frame.size == self.maps.size, f"Result: frame {self.frame.size}, maps {self.maps.size}")
 
+    @property
+    def rgb(self) -> np.ndarray:
+        """uint8 [H,W,3], the source's picture."""
+        return self.frame.rgb
+
+    @property
+    def depth(self) -> np.ndarray | None:
+        """float32 [H,W], disparity in [0,1], near = large; None where it was not asked for."""
+        return self.maps.depth
+
+    @property
+    def normal(self) -> np.ndarray | None:
+        """float32 [H,W,3], unit, +X right, +Y up, +Z toward the camera; None where it was not asked for."""
+        return self.maps.normal
+
+    @property
+    def seconds(self) -> Fraction:
+        """When the frame is shown."""
+        return self.frame.seconds
+
 
 def _got(name: str, want: str, array: np.ndarray) -> str:
     return f"{name} must be {want}, got {array.dtype} {array.shape}"

@@ -84,13 +84,28 @@ def _decode(blob: bytes) -> np.ndarray:
 # ------------------------------------------------------------------------------------------------------------------- views
 
 
-def cut_views(pictures: list[tuple[str, np.ndarray]], teacher: Teacher, rng: np.random.Generator) -> list[Views]:
-    """Labelled views of every picture, a set for each of SHAPES."""
+def label(options: argparse.Namespace, teacher: Path, rng: np.random.Generator, device: torch.device) -> list[Views]:
+    """The labelled views, from `options.views` where that file is there already, else made and kept in it."""
+    if options.views and options.views.exists():
+        return [Views(**views) for views in torch.load(options.views, map_location=device)]
+    begin = time.monotonic()
+    pictures = list(read_pictures(options.data, options.limit))
+    sets = cut_views(pictures, Teacher(teacher, device, options.label_short), options.density, rng)
+    print(f"{sum(len(v.rgb) for v in sets)} views labelled in {time.monotonic() - begin:.0f} s", flush=True)
+    if options.views:
+        torch.save([vars(views) for views in sets], options.views)
+    return sets
+
+
+def cut_views(
+    pictures: list[tuple[str, np.ndarray]], teacher: Teacher, density: float, rng: np.random.Generator
+) -> list[Views]:
+    """Labelled views of every picture, a set for each of SHAPES; `density` scales how many a picture."""
     device = teacher.device
     plans: dict[tuple[int, int], list[Tensor]] = {shape: [] for shape in SHAPES}
     for source, picture in pictures:
         image = torch.from_numpy(picture).to(device).permute(2, 0, 1)[None].float()
-        for shape in _pick_shapes(source, VIEWS.get(source, 8), rng):
+        for shape in _pick_shapes(source, math.ceil(VIEWS.get(source, 8) * density), rng):
             size = tuple(round(side * MARGIN / 2) * 2 for side in shape)
             theta = torch.tensor([_crop(picture.shape[:2], size, rng)], dtype=torch.float32, device=device)
             where = F.affine_grid(theta, [1, 3, *size], align_corners=False)
@@ -125,23 +140,21 @@ def _crop(full: tuple[int, int], size: tuple[int, int], rng: np.random.Generator
 class Teacher:
     """The network to learn from: uint8 [N,3,h,w] -> disparity float16 [N,h,w], the near end of each view at 1."""
 
-    def __init__(self, folder: Path, device: torch.device):
+    def __init__(self, folder: Path, device: torch.device, short: int):
         from transformers import AutoModelForDepthEstimation
 
-        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-        self.device = device
-        self._net = AutoModelForDepthEstimation.from_pretrained(folder, dtype=dtype).to(device).eval()
+        self.device, self._short = device, short
+        self._net = AutoModelForDepthEstimation.from_pretrained(folder, dtype=torch.bfloat16).to(device).eval()
         self._mean, self._std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (mini_net.MEAN, mini_net.STD))
-        self._dtype = dtype
 
     @torch.no_grad()
     def __call__(self, rgb: Tensor) -> Tensor:
         height, width = rgb.shape[-2:]
-        short = 280 if width > 2.2 * height else 420
+        short = self._short * 2 / 3 if width > 2.2 * height else self._short
         scale = short / min(height, width)
         size = [round(side * scale / 14) * 14 for side in (height, width)]
         x = F.interpolate(rgb.float() / 255, size, mode="bicubic", align_corners=False)
-        disparity = self._net(((x - self._mean) / self._std).to(self._dtype)).predicted_depth.float()
+        disparity = self._net(((x - self._mean) / self._std).bfloat16()).predicted_depth.float()
         disparity = F.interpolate(disparity[:, None], (height, width), mode="bilinear", align_corners=False)[:, 0]
         near = torch.quantile(disparity.flatten(1)[:, ::16], 0.98, dim=1).clamp(min=1e-3)
         return (disparity / near[:, None, None]).half()
@@ -357,10 +370,10 @@ def train(run: Run, sets: list[Views], options: argparse.Namespace, device: torc
     begin, start, step, recent = time.monotonic(), run.progress, 0, []
     while (done := _done(step, time.monotonic() - begin, options)) < 1:
         views = sets[rng.choice(len(sets), p=odds / odds.sum())]
-        shape = tuple(round(side / MARGIN / 16) * 16 for side in views.rgb.shape[-2:])
-        count = max(1, round(options.batch * 224 * 400 / math.prod(shape)))
+        shape = tuple(round(side * options.scale / MARGIN / 16) * 16 for side in views.rgb.shape[-2:])
+        count = max(1, round(options.batch * 224 * 400 * options.scale**2 / math.prod(shape)))
         rgb, target = draw(views, shape, count, generator)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        with torch.autocast(device.type, torch.bfloat16):
             prediction = mini_torch.depth(run.weights, rgb.to(memory_format=torch.channels_last))
         value = loss(prediction.float(), target)
         run.step(value, count, start + (options.until - start) * done)
@@ -389,6 +402,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--until", type=float, default=1.0, help="how far along the schedule this leg goes, 0 to 1")
     parser.add_argument("--batch", type=int, default=160, help="pictures of 224x400 a step, or as many pixels")
     parser.add_argument("--limit", type=int, help="pictures of each source")
+    parser.add_argument("--views", type=Path, help="a file that keeps the labelled views")
+    parser.add_argument("--density", type=float, default=1.0, help="how many views a picture, over the usual")
+    parser.add_argument("--label-short", type=int, default=420, help="short side at which the teacher labels")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the student's picture sizes; below 1 is cheaper")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--report", type=int, default=200)
@@ -405,10 +422,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.out.exists():
         run.load(options.out)
     if options.steps != 0:
-        begin = time.monotonic()
-        rng = np.random.default_rng(options.seed + run.samples)
-        sets = cut_views(list(read_pictures(options.data, options.limit)), Teacher(folder, device), rng)
-        print(f"{sum(len(v.rgb) for v in sets)} views labelled in {time.monotonic() - begin:.0f} s", flush=True)
+        sets = label(options, folder, np.random.default_rng(options.seed + run.samples), device)
         train(run, sets, options, device)
         run.save(options.out)
     if options.export:

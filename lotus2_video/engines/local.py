@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Self
 
 from ..prefetch import prefetch
 from . import Item, Out, Worker
@@ -27,7 +28,7 @@ class LocalEngine:
         while self._running:
             self._running.pop().close()  # the last map first: it is the consumer of the one before
 
-    def __enter__(self) -> LocalEngine:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:

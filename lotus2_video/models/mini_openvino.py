@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import openvino as ov
+from openvino import Model
 from openvino import opset13 as op
 
 from . import mini_net
@@ -62,14 +62,14 @@ class OpenVinoOps:
         return op.depth_to_space(x, "depth_first", factor)
 
 
-def build(weights: Mapping[str, np.ndarray], size: tuple[int, int]) -> ov.Model:
+def build(weights: Mapping[str, np.ndarray], size: tuple[int, int]) -> Model:
     """The network for one picture: uint8 [1,H,W,3] -> disparity float32 [1,1,H,W], clipped to [0,1]."""
     rgb = op.parameter([1, *size, 3], np.uint8, name="rgb")
     mean, std = (255 * np.array(v, np.float32).reshape(1, 3, 1, 1) for v in (mini_net.MEAN, mini_net.STD))
     x = op.transpose(op.convert(rgb, "f32"), _ints(0, 3, 1, 2))
     x = op.multiply(op.subtract(x, op.constant(mean)), op.constant(1 / std))
     depth = op.clamp(mini_net.depth(OpenVinoOps(), weights, x, size), 0.0, 1.0)
-    return ov.Model([op.result(depth)], [rgb], "mini")
+    return Model([op.result(depth)], [rgb], "mini")  # pyright: ignore[reportGeneralTypeIssues]
 
 
 def _ints(*values: int) -> Any:

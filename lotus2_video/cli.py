@@ -1,0 +1,262 @@
+"""The command line: parse, one library call, one except, an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from . import __version__
+from .errors import Lotus2VideoError, UsageError, near_name
+
+if TYPE_CHECKING:
+    from .run import Listener
+
+COMMANDS = ("run", "info", "models")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line. Returns the exit code: see `errors`."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    try:
+        with _terminable():
+            options = _parse(words)
+            return options.call(options)
+    except Lotus2VideoError as error:
+        return _fail(error, error.exit_code, debug)
+    except KeyboardInterrupt:
+        return _fail("stopped; nothing was left under a final name", 130, debug)
+    except _Terminated:
+        return _fail("terminated; nothing was left under a final name", 143, debug)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains again at exit
+        return 0
+    except Exception as error:  # the one place where an unforeseen error ends
+        hint = "this is a fault of lotus2-video; --debug shows where"
+        return _fail(f"internal error: {type(error).__name__}: {error}; {hint}", 1, debug)
+
+
+class _Terminated(BaseException):
+    """SIGTERM, raised in the main thread so that everything is closed on the way out."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    def stop(number: int, frame: object) -> None:
+        raise _Terminated
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not the main thread: whoever called us handles signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _fail(what: object, code: int, debug: bool) -> int:
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+    line = " ".join(str(what).split())  # one line, whatever a library put into its message
+    print(f"lotus2-video: {line}", file=sys.stderr)
+    return code
+
+
+# ------------------------------------------------------------------------------------------------------------------ parsing
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports mistakes as UsageError, with the option that was probably meant."""
+
+    def error(self, message: str) -> NoReturn:
+        wrong = re.search(r"(?:unrecognized arguments: |ambiguous option: )(-\S+)", message)
+        known = [name for action in self._actions for name in action.option_strings]
+        near = near_name(wrong.group(1).split("=")[0], known) if wrong else None
+        raise UsageError(message, None, near or "--help lists what there is")
+
+
+def _parse(words: list[str]) -> argparse.Namespace:
+    if not words:
+        words = ["--help"]
+    first = next((word for word in words if not word.startswith("-") or word == "-"), None)
+    bare = first is not None and first not in COMMANDS
+    if bare or (first is None and words[0] not in ("--help", "-h", "--version")):
+        words = ["run", *words]
+    parser = _build_parser()
+    options, unknown = parser.parse_known_args(words)
+    if unknown:
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    return options
+
+
+def _build_parser() -> _Parser:
+    parser = _Parser(
+        prog="lotus2-video",
+        description="Steady depth and surface-normal video from any footage.",
+        usage="lotus2-video INPUT [-o OUT] [options]\n       lotus2-video {run,info,models} ...",
+        epilog="`lotus2-video run --help` lists the options of a run.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"lotus2-video {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="{run,info,models}", required=True)
+    _add_run(commands.add_parser("run", help="estimate the maps of INPUT (the default)", allow_abbrev=False))
+    _add_info(commands.add_parser("info", help="what a file is", allow_abbrev=False))
+    _add_models(commands.add_parser("models", help="which models there are", allow_abbrev=False))
+    return parser
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    """Options carry no defaults here: config.py has them. What was not said is absent from the namespace."""
+    parser.set_defaults(call=_run, parser=parser)
+    parser.argument_default = argparse.SUPPRESS
+    add = parser.add_argument
+    add(
+        "input",
+        metavar="INPUT",
+        help="a video, a still, a folder or printf/glob pattern of frames, or - (a stream on stdin)",
+    )
+    add("-o", "--output", metavar="OUT", help="a file or a folder (default: beside INPUT)")
+    add("--model", metavar="NAME", help="mini (default), lotus-2, or hf:ID")
+    add("--weights", metavar="DIR", help="use weights from this folder")
+    add("--maps", metavar="KINDS", help="depth (default), normal, or depth,normal")
+    add("--format", metavar="NAME", help="mp4 (default), ffv1, prores, exr, png (default for a still), npz")
+    add("--colormap", metavar="NAME", help="gray (default), inferno, turbo, spectral")
+    add("--side-by-side", action="store_true", help="the source beside its map, for looking")
+    add("--upsample", metavar="HOW", help="guided (default: contours follow the picture) or bilinear")
+    add("--normal-space", metavar="AXES", help="gl (default: +X right, +Y up, +Z to the camera), cv, directx, lotus")
+    add("--res", type=int, metavar="N", help="short side given to the network")
+    add("--fps", type=float, metavar="N", help="frames a second of a folder of frames (default 24)")
+    add("--smooth", action=argparse.BooleanOptionalAction, help="steady over time (default)")
+    add("--sharpen", metavar="WHICH", help="none (default), all, or N: every N-th frame")
+    add("--start", type=float, metavar="T", help="first second of the source to read")
+    add("--end", type=float, metavar="T", help="second of the source to stop at")
+    add("--device", metavar="NAME", help="auto (default), cpu, cuda, cuda:N")
+    add("--precision", metavar="NAME", help="auto (default), fp32, bf16, fp8")
+    add("--config", metavar="FILE", help="settings from a TOML file; options given here win")
+    add("--tolerant", action="store_true", help="a source that breaks off is not an error")
+    add("--overwrite", action="store_true", help="replace files that are there already")
+    add("--quiet", action="store_true", help="print nothing but errors")
+    add("--debug", action="store_true", help="show where an error came from")
+
+
+def _add_info(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(call=_info, parser=parser)
+    parser.add_argument("input", metavar="INPUT")
+    parser.add_argument("--json", action="store_true", help="as one JSON object")
+    parser.add_argument("--debug", action="store_true", help="show where an error came from")
+
+
+def _add_models(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(call=_models, parser=parser)
+    parser.add_argument("--debug", action="store_true", help="show where an error came from")
+
+
+# ----------------------------------------------------------------------------------------------------------------- commands
+
+_NOT_SETTINGS = ("call", "parser", "command", "input", "output", "config", "quiet", "debug")
+
+
+def _run(options: argparse.Namespace) -> int:
+    from .config import configure, load_toml
+    from .run import Job, run_video
+
+    given = vars(options)
+    config = configure(load_toml(given["config"]), where=given["config"]) if "config" in given else None
+    config = configure({k: v for k, v in given.items() if k not in _NOT_SETTINGS}, config, "options")
+    with _progress("quiet" in given) as listener:
+        outcome = run_video(Job(given["input"], given.get("output"), config), listener=listener)
+    if "quiet" not in given:
+        for warning in outcome.warnings:
+            print(f"note: {warning}", file=sys.stderr)
+        if outcome.lost:
+            print(f"note: {outcome.lost}", file=sys.stderr)
+        print(outcome)
+    return 0
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Listener]:
+    """A bar on a terminal, plain lines in a log, nothing when quiet."""
+    from .progress import bar, lines
+    from .run import Listener
+
+    if quiet:
+        yield Listener()
+    elif sys.stderr.isatty():
+        with bar() as listener:
+            yield listener
+    else:
+        yield lines()
+
+
+def _info(options: argparse.Namespace) -> int:
+    from .read import probe
+
+    facts = _facts(probe(options.input))
+    if options.json:
+        print(json.dumps(facts))
+    else:
+        for name, value in facts.items():
+            print(f"{name.replace('_', ' '):16}{_plain(value)}")
+    return 0
+
+
+def _facts(info: Any) -> dict[str, Any]:
+    """What `info` shows, JSON-ready; rates and times as seconds and frames a second."""
+    rate = None if info.rate is None else round(float(info.rate), 4)
+    return {
+        "path": info.path,
+        "kind": info.kind,
+        "width": info.width,
+        "height": info.height,
+        "frames": info.frames,
+        "rate": rate,
+        "rate_exact": None if info.rate is None else str(info.rate),
+        "rate_kind": {True: "constant", False: "variable", None: None}[info.constant_rate],
+        "start": None if info.start is None else round(float(info.start), 6),
+        "duration": None if info.duration is None else round(float(info.duration), 6),
+        "time_base": str(info.time_base),
+        "codec": info.codec,
+        "pixel_format": info.pixel_format,
+        "matrix": info.matrix,
+        "transfer": info.transfer,
+        "color_range": info.color_range,
+        "hdr": info.hdr,
+        "interlaced": info.interlaced,
+        "rotation": info.rotation,
+        "pixel_aspect": str(info.pixel_aspect),
+        "audio": [f"{audio.codec} {audio.sample_rate} Hz {audio.channels} ch" for audio in info.audio],
+    }
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(value) or "none"
+    return "unknown" if value is None else str(value)
+
+
+def _models(options: argparse.Namespace) -> int:
+    from .models import cards
+
+    for card in cards():
+        print(f"{card.name:10}{card.about}")
+        print(f"{'':10}maps: {', '.join(card.kinds)}; licence: {card.licence}")
+        print(f"{'':10}{card.where()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
