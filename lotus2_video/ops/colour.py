@@ -91,7 +91,7 @@ def _anchors(name: str) -> np.ndarray:
     if name not in COLORMAPS:
         raise ValueError(f"no colormap {name!r} (there are {', '.join(COLORMAPS)})")
     code = {"inferno": cv2.COLORMAP_INFERNO, "turbo": cv2.COLORMAP_TURBO}[name]
-    return cv2.applyColorMap(np.arange(256, dtype=np.uint8), code)[:, 0, ::-1].astype(np.float64)
+    return cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], code)[:, 0, ::-1].astype(np.float64)
 
 
 @lru_cache(maxsize=8)

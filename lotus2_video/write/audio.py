@@ -36,25 +36,29 @@ class Tap(Protocol):
 class AudioFeed:
     """Pumps the audio of one source into the containers connected to it, all of one format.
 
-    Packets go in as they come, ahead of their pictures: libav puts them in order and holds at most ten seconds back.
+    Packets go in as they come, ahead of their pictures, and libav puts them in order.
     """
 
     def __init__(self, tap: Tap, suffix: str):
-        holds = _HOLDS[suffix]
         self._tap = tap
-        self._routes: dict[int, _Copy | _ToAac] = {
-            stream.index: (_Copy if stream.codec.canonical_name in holds else _ToAac)(stream) for stream in tap.streams
-        }
-        self.warnings = [
-            f"audio {stream.codec.canonical_name} is turned into AAC, which {suffix} can carry"
-            for stream in tap.streams
-            if stream.codec.canonical_name not in holds
-        ]
+        self._routes: dict[int, _Copy | _ToAac] = {}
+        self.warnings: list[str] = []
+        for stream in tap.streams:
+            self._add_route(stream, suffix)
+
+    def _add_route(self, stream: av.AudioStream, suffix: str) -> None:
+        if stream.codec_context is None:  # libav knows no decoder, and PyAV copies nothing that it cannot decode
+            self.warnings.append(f"audio stream {stream.index} is of an unknown kind and left out")
+        elif stream.codec.canonical_name in _HOLDS[suffix]:
+            self._routes[stream.index] = _Copy(stream)
+        else:
+            self.warnings.append(f"audio {stream.codec.canonical_name} is turned into AAC, which {suffix} can carry")
+            self._routes[stream.index] = _ToAac(stream)
 
     @property
     def rates(self) -> list[int]:
-        """Samples a second of each stream."""
-        return [stream.sample_rate for stream in self._tap.streams]
+        """Samples a second of each stream that is carried."""
+        return [stream.sample_rate for stream in self._tap.streams if stream.index in self._routes]
 
     def connect(self, container: OutputContainer) -> None:
         """Adds the audio streams to a container that has not been written to."""
@@ -64,8 +68,9 @@ class AudioFeed:
     def pump(self) -> None:
         """Carries what came since the last call. May raise libav's errors."""
         for packet in self._tap.take():
-            if packet.dts is not None:  # an empty packet that only says flush has none
-                self._routes[packet.stream_index].carry(packet)
+            route = self._routes.get(packet.stream_index)
+            if route and packet.dts is not None:  # an empty packet that only says flush has none
+                route.carry(packet)
 
     def finish(self) -> None:
         self.pump()

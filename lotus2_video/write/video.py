@@ -27,6 +27,7 @@ from .pixels import Pixels, ffv1_pixels, h264_pixels, prores_pixels
 from .staged import output_error, writing_to
 
 _MOVIE_TIMESCALE_LIMIT = 1_000_000
+_WAIT_FOR_AUDIO = 2_000_000  # microseconds of pictures that libav holds back for audio that may still come
 _ANY_RATE = Fraction(30)  # where a source has no rate at all; a hint to the encoder, no frame is moved by it
 
 
@@ -145,7 +146,8 @@ class VideoWriter:
 
 def _container_options(container: str, time_base: Fraction, audio_rates: list[int]) -> dict[str, str]:
     """Bit-exact headers (no random identifiers), and in mp4 and mov the clock of the source."""
-    options = {"fflags": "+bitexact"}
+    # The priming of AAC lies before zero, and must not push the pictures along: left to itself libav moves all streams.
+    options = {"fflags": "+bitexact", "avoid_negative_ts": "disabled", "max_interleave_delta": str(_WAIT_FOR_AUDIO)}
     if container in ("mp4", "mov"):
         ticks = time_base.denominator
         # The movie's clock counts the start offset of each stream: one that all of them divide keeps those exact too.
