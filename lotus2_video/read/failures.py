@@ -11,6 +11,8 @@ from av.error import InvalidDataError
 from ..errors import InputError
 from . import STDIN
 
+INDEX_FIRST = "a piped MP4 must have its index in front (-movflags +faststart); else give the file by name"
+
 
 def place(path: str) -> str:
     """How messages name the source."""
@@ -20,8 +22,7 @@ def place(path: str) -> str:
 def cannot_open(path: str, error: Exception) -> InputError:
     """Why libavformat refused `path` (or standard input), as one line."""
     if path == STDIN:
-        hint = "an MP4 must have its index in front (-movflags +faststart); else give the file by name"
-        return InputError(f"not a video stream that can be read ({_short(error)})", place(path), hint)
+        return InputError(f"not a video stream that can be read ({_short(error)})", place(path), INDEX_FIRST)
     file = Path(path)
     if isinstance(error, (InvalidDataError, NoData)):
         if file.is_file() and file.stat().st_size == 0:

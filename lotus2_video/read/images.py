@@ -50,7 +50,8 @@ def _read_exr(path: Path) -> np.ndarray:
 
     try:
         with OpenEXR.File(str(path)) as file:
-            header, channels = file.header(), {name: channel.pixels for name, channel in file.channels().items()}
+            header = dict(file.header())
+            channels = {name: channel.pixels for name, channel in file.channels().items()}
     except (RuntimeError, OSError, ValueError, TypeError) as error:
         raise InputError("not an EXR image that can be read", path, _HINT) from error
     rgb = _as_displayed(linear_to_display(_colour_channels(channels, path)), header)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any, cast
 
 import av
 import cv2
 import numpy as np
-from av.sidedata.sidedata import SideData, Type
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from .colour import MATRICES, PQ, RANGES, TRANSFERS, assumed_matrix, pq_to_display
@@ -78,8 +79,8 @@ class Colour:
 
 
 def turn_of(picture: av.VideoFrame) -> Turn:
-    for data in picture.side_data.values():
-        if isinstance(data, SideData) and data.type is Type.DISPLAYMATRIX:
+    for data in cast(Iterable[Any], picture.side_data):  # it iterates over its values, whatever its annotation says
+        if data.type.name == "DISPLAYMATRIX":
             return Turn.from_matrix(np.frombuffer(data, np.int32))
     return Turn()
 

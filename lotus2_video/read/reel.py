@@ -40,7 +40,7 @@ class Reel:
     """An open container.
 
     video: its picture stream, set to decode with threads. tap: where its sound goes. time_base: seconds a tick. untimed: its
-    pictures carry no timestamps. whole: it is read from its very beginning. seen: whole picture packets read so far. broken:
+    pictures carry no timestamps. whole: it is read from its very beginning. seen, hidden: whole picture packets read so far, and those of them that an edit list hides. broken:
     why reading ended early, if it did.
     """
 
@@ -62,7 +62,7 @@ class Reel:
         self.tap = AudioTap(self.audio)
         self.untimed = self.container.format.name in _UNTIMED
         self.whole, self.broken = True, None
-        self.seen = 0
+        self.seen = self.hidden = 0
 
     def rewind(self) -> None:
         self.container.close()
@@ -106,15 +106,17 @@ class Reel:
     def is_avi(self) -> bool:
         return self.container.format.name == "avi"
 
-    def missing(self, reached: Fraction) -> int:
-        """How many pictures the file promises but does not hold, after it was read whole up to `reached` seconds.
+    def missing(self, reached: Fraction, interval: Fraction) -> int:
+        """How many pictures the file promises but does not hold, after it was read whole.
+
+        reached: seconds at which its last picture ends. interval: seconds from picture to picture, on average.
 
         An MP4 or MOV promises by its index, other containers by the length of the stream that they state.
         """
         if self.is_mov:
             return max(0, len(self.video.index_entries) - self.seen)
         ends = _stated_end(self.video, self.container)
-        short = (ends - reached) * (self.rate or 0) if ends is not None else 0
+        short = (ends - reached) / interval if ends is not None else 0
         return round(short) if short >= 2 else 0  # one may be rounding: stated lengths are often in milliseconds
 
     def packets(self) -> Iterator[av.Packet]:
@@ -132,6 +134,7 @@ class Reel:
             cut = packet if packet.is_corrupt else None
             for picture in whole:
                 self.seen += 1
+                self.hidden += picture.is_discard
                 yield picture
         if cut is not None:
             self.broken = self.broken or "its last packet is incomplete"

@@ -31,6 +31,21 @@ def first_tick(seconds: float, time_base: Fraction) -> int:
     return math.ceil(Fraction(str(seconds)) / time_base)
 
 
+class Span:
+    """The stretch of time that pictures were read from, in ticks. end: where the last one ends. interval: average step."""
+
+    def __init__(self) -> None:
+        self.end = 0
+        self.interval = Fraction(1)
+        self._first, self._count = 0, 0
+
+    def add(self, pts: int, duration: int) -> None:
+        self._first = pts if self._count == 0 else self._first
+        self.interval = Fraction(pts - self._first, self._count) if self._count else Fraction(duration)
+        self.end = pts + max(duration, round(self.interval))
+        self._count += 1
+
+
 class Clock:
     """Gives every decoded picture its pts, in ticks, always rising.
 

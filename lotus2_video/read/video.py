@@ -12,12 +12,13 @@ from av.error import FFmpegError
 
 from ..errors import InputError, TruncatedInput
 from ..frames import Frame, StreamInfo
+from . import STDIN
 from .colour import HLG, PQ
 from .deinterlace import Deinterlacer, Timed
-from .failures import cannot_decode, place
+from .failures import INDEX_FIRST, cannot_decode, place
 from .picture import ToRgb, is_supported
 from .reel import Reel
-from .timing import Clock, first_tick
+from .timing import Clock, Span, first_tick
 
 _PROGRESSIVE = (0, 1)  # AVFieldOrder: unknown, progressive
 _SEEK_BACK = (0, 2, 10)  # seconds before the wanted time, tried in turn
@@ -37,7 +38,7 @@ class VideoSource:
         self._warned: set[str] = set()
         self._closed = False
         self._decoded = self._undecodable = 0
-        self._next_pts = 0
+        self._span = Span()
         self._reel = Reel(path, start, end)
         try:
             self._step = _step(self._reel)
@@ -143,7 +144,7 @@ class VideoSource:
                 self._warn("time", "time stamps go backward, the frames there follow the one before")
             if last is not None and pts >= last:
                 return self._reel.finish_audio()
-            self._next_pts = pts + self._step
+            self._span.add(pts, max(picture.duration or 0, self._step))
             if first is None or pts >= first:
                 yield pts, picture
         return None
@@ -206,17 +207,19 @@ class VideoSource:
     def _nothing(self) -> InputError:
         where = place(self._path)
         if self._decoded and (self._start is not None or self._end is not None):
-            runs = f"it has {self._decoded} frames up to {float(self._next_pts * self._reel.time_base):.2f} s"
+            runs = f"it has {self._decoded} frames up to {float(self._span.end * self._reel.time_base):.2f} s"
             return InputError("no frame between --start and --end", where, runs)
         if self._reel.seen:
             return InputError("no frame of its video can be decoded", where, "the file is damaged, copy it again")
-        return InputError("its video stream has no frames", where, "record or copy it again")
+        hint = INDEX_FIRST if self._path == STDIN and self._reel.is_mov else "record or copy it again"
+        return InputError("its video stream has no frames", where, hint)
 
     def _check_complete(self) -> None:
         """Raises TruncatedInput when frames were lost; called after the last one that decodes."""
         reel, read = self._reel, self._decoded
         all_read = reel.whole and self._end is None
-        missing = reel.missing(self._next_pts * reel.time_base) if all_read else 0
+        span, tick = self._span, reel.time_base
+        missing = reel.missing(span.end * tick, span.interval * tick) if all_read else 0
         if missing or reel.broken:
             promised = reel.frames if all_read and reel.is_mov else None
             of = f" of {promised} frames, {promised - read} are lost" if promised and promised > read else " frames"
@@ -224,9 +227,9 @@ class VideoSource:
             why = f" ({reel.broken})" if reel.broken else ""
             raise TruncatedInput(f"broke off after {read}{of}{about}{why}", place(self._path), _TOLERANT)
         if self._undecodable:
-            raise TruncatedInput(
-                f"{self._undecodable} frames cannot be decoded, {read} were read", place(self._path), _TOLERANT
-            )
+            lost = max(self._undecodable, reel.seen - reel.hidden - read if reel.whole else 0)
+            what = f"damaged: {lost} of its frames cannot be decoded, {read} were read"
+            raise TruncatedInput(what, place(self._path), _TOLERANT)
 
 
 def _from_key(pictures: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
