@@ -6,7 +6,8 @@ depend on the frames beside it in the batch (law 1).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -47,7 +48,8 @@ class ModelOptions:
     """What a predictor is made from; plain values, so that it can be made in another process.
 
     kinds: maps wanted. weights: a folder, or None for the model's own place. res: short side in pixels, or None.
-    device: auto, cpu, cuda or cuda:N. precision: auto, fp32, bf16 or fp8.
+    device: auto, cpu, cuda or cuda:N. precision: auto, fp32, bf16 or fp8. frames: how many there will be, None where nobody
+    knows: decides whether compiling repays itself. sharpen: whether `predict` will be asked to, so that memory is planned.
     """
 
     kinds: tuple[Kind, ...] = ("depth",)
@@ -55,11 +57,16 @@ class ModelOptions:
     res: int | None = None
     device: str = "auto"
     precision: str = "auto"
+    frames: int | None = None
+    sharpen: bool = False
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What `lotus2-video models` shows. make: `make(rest, options)`, `rest` being what follows the colon of `hf:ID`."""
+    """What `lotus2-video models` shows. make: `make(rest, options)`, `rest` being what follows the colon of `hf:ID`.
+
+    notice: a line about the licence that a run with this model says once; empty where there is nothing to say.
+    """
 
     name: str
     about: str
@@ -68,6 +75,7 @@ class ModelCard:
     sharpener: bool
     where: Callable[[], str]
     make: Callable[[str, ModelOptions], Predictor]
+    notice: str = ""
 
 
 def register(card: ModelCard) -> None:
@@ -109,10 +117,37 @@ def _make_mini(rest: str, options: ModelOptions) -> Predictor:
     return MiniPredictor(options)
 
 
-def _mini_where() -> str:
-    from .mini_weights import path
+def _make_lotus2(rest: str, options: ModelOptions) -> Predictor:
+    with _gpu_extra("lotus-2"):
+        from .lotus2 import make
+    return make(rest, options)
 
-    return str(path())
+
+def _make_hf(rest: str, options: ModelOptions) -> Predictor:
+    with _gpu_extra("hf:"):
+        from .hf import make
+    return make(rest, options)
+
+
+@contextmanager
+def _gpu_extra(model: str) -> Iterator[None]:
+    """Says how to install what only some models need."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise UsageError(f"{model} needs {error.name}", "--model", "pip install 'lotus2-video[gpu]'") from error
+
+
+def _lotus2_where() -> str:
+    from .weights import where
+
+    return where()
+
+
+def _mini_where() -> str:
+    from .mini import weights_path
+
+    return str(weights_path())
 
 
 _cards: dict[str, ModelCard] = {}
@@ -124,4 +159,15 @@ register(
 register(
     ModelCard("fake", "a deterministic function of the picture, for tests", ("depth", "normal"), "Apache-2.0", True,
               lambda: "no weights", _make_fake)
+)  # fmt: skip
+register(
+    ModelCard(
+        "lotus-2", "the published Lotus-2 on FLUX.1-dev, the sharpest; wants a GPU", ("depth", "normal"),
+        "adapters Apache-2.0, base FLUX.1-dev Non-Commercial License", True, _lotus2_where, _make_lotus2,
+        "lotus-2 runs on FLUX.1-dev, whose licence is non-commercial: https://huggingface.co/black-forest-labs/FLUX.1-dev",
+    )
+)  # fmt: skip
+register(
+    ModelCard("hf", "hf:ID or hf:FOLDER, any depth-estimation model of transformers", ("depth",),
+              "as the model's own page says", False, lambda: "the Hugging Face cache, or the folder given", _make_hf)
 )  # fmt: skip
