@@ -507,13 +507,13 @@ def test_a_cut_matroska_film_tells_by_its_stated_length(tmp_path: Path) -> None:
 
 
 def test_frames_damaged_midway_are_counted_and_the_rest_is_read(tmp_path: Path) -> None:
-    film = write_video(tmp_path / "film.avi", steady(40, 1), codec="png", pix_fmt="rgb24", time_base=Fraction(1, 25))
+    film = write_video(tmp_path / "film.mov", steady(40), codec="png", pix_fmt="rgb24")
     with av.open(str(film)) as container:
         packets = [bytes(p) for p in container.demux(video=0) if p.size]
     film.write_bytes(film.read_bytes().replace(packets[10], bytes(len(packets[10]))))
     pts, error = frames_until_broken(film)
-    assert set(range(40)) - {10, 11} <= set(pts), "FFmpeg's PNG decoder may drop the one after as well"
-    assert f"{40 - len(pts)} of its frames cannot be decoded, {len(pts)} were read" in str(error)
+    assert len(pts) == 39
+    assert "1 of its frames cannot be decoded, 39 were read" in str(error)
 
 
 # Stills

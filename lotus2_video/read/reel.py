@@ -39,9 +39,9 @@ _INTERLEAVE = Fraction(1)  # seconds that sound may lie behind its picture in a 
 class Reel:
     """An open container.
 
-    video: its picture stream, set to decode with threads. tap: where its sound goes. time_base: seconds a tick. untimed: its
-    pictures carry no timestamps. whole: it is read from its very beginning. seen, hidden: whole picture packets read so far, and those of them that an edit list hides. broken:
-    why reading ended early, if it did.
+    video: its picture stream, set to decode with threads. tap: where its sound goes. untimed: its pictures carry no
+    timestamps. whole: it is read from its very beginning. seen, hidden: whole picture packets read so far, and how many of
+    them an edit list hides. broken: why reading ended early, if it did.
     """
 
     def __init__(self, path: str, start: float | None = None, end: float | None = None):
