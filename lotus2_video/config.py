@@ -26,15 +26,23 @@ class FoldConfig:
     memory: share of the warped previous result in the new one where everything agrees, 0 (none) to 1.
     agree: disparity difference, after alignment, at which trust in the previous result has halved.
     colour: colour difference along the flow, of the full range, at which that trust has halved.
-    fit_change: most that the fitted scale may move from one frame to the next (a factor of 1 +- fit_change).
-    fit_decay: pull of scale and shift back to the network's own (1, 0) per frame, so that they cannot wander.
+    anchor: frames that a point's history counts for, at most, when the scale of a new frame is judged against it.
+    surprise: disparity difference at which a point's history is half forgotten.
+    pull: share of the way back to the network's own scale and shift that is gone each frame, so that they cannot wander.
+    start_scale: scale of the first frame of a scene; below 1 leaves room for things that come nearer than all in it.
+    most_scale: factor by which the scale may leave start_scale, either way.
+    infinity: what the network's disparity lacks to be 0 at infinity.
     """
 
     memory: float = 0.75
     agree: float = 0.04
     colour: float = 0.1
-    fit_change: float = 0.25
-    fit_decay: float = 0.02
+    anchor: float = 10.0
+    surprise: float = 0.1
+    pull: float = 0.01
+    start_scale: float = 1.0
+    most_scale: float = 2.0
+    infinity: float = 0.08
 
 
 @dataclass(frozen=True)

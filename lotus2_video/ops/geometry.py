@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+
+from ..frames import Flow
+
+_ROUNDS = 3
+_LEAST_MISS = 0.02  # pixels: flow is never better than this, so residuals below it are all alike
+_CORRELATED = 16.0  # pixels whose flow errors move together, so that n pixels tell no more than n / 16 would
+_PRIOR = 1e-4  # pull of the translation to none, as a share of what full weight on every pixel would say
 
 
 def unproject(depth: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
@@ -34,3 +43,76 @@ def between(pose_from: np.ndarray, pose_to: np.ndarray) -> np.ndarray:
 def transform(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Points float [...,3] moved by a rigid float [4,4]."""
     return points @ matrix[:3, :3].T + matrix[:3, 3]
+
+
+@dataclass(frozen=True, eq=False)
+class CameraMotion:
+    """How the camera got from the frame before to this one, as far as flow and disparity tell.
+
+    translation: float64 [3], of points from this camera's axes to the one's before (x right, y down, z forward), in units
+    of 1 / disparity. rotation: float64 [3], the same as a rotation vector in radians.
+    """
+
+    translation: np.ndarray
+    rotation: np.ndarray
+
+
+def camera_motion(disparity: np.ndarray, flow: Flow, focal: float) -> CameraMotion | None:
+    """The rigid motion that best explains the flow of a scene whose disparity is known; None where too little is valid.
+
+    disparity: float [h,w], 0 at infinity, any unit. flow: of the same size. focal: in pixels of this size; a guess will do.
+
+    The equations of Longuet-Higgins and Prazdny (1980), linear in the motion once disparity is given, with the point before
+    in the place of the point now for the translation and the point half way for the rotation, so that large steps are right
+    too. Solved by robust reweighted least squares (Cauchy), so that things which move by themselves do not count. The
+    translation is shrunk by its own uncertainty: where flow and disparity cannot tell, the camera stands still.
+    """
+    used = flow.valid
+    if np.count_nonzero(used) < 4 * _CORRELATED:
+        return None
+    y, x = np.nonzero(used)
+    x, y = (x - (used.shape[1] - 1) / 2) / focal, (y - (used.shape[0] - 1) / 2) / focal
+    u, v = (flow.to_previous[used].astype(np.float64) / focal).T
+    near = disparity[used].astype(np.float64)
+    rows, seen = np.concatenate(_motion_equations(near, x, y, u, v)), np.concatenate([u, v])
+    prior = np.diag([_PRIOR * float(np.mean(near * near))] * 3 + [1e-9] * 3) * len(near)
+    motion, usual, normal = _solve_motion(rows, seen, prior, _LEAST_MISS / focal)
+    variance = _CORRELATED * usual**2 * np.diag(np.linalg.inv(normal))[:3]
+    square = motion[:3] ** 2
+    return CameraMotion(motion[:3] * square / (square + variance), motion[3:])
+
+
+def _motion_equations(near: np.ndarray, x: np.ndarray, y: np.ndarray, u: np.ndarray, v: np.ndarray) -> list[np.ndarray]:
+    """[n,6] each, for u and for v: what a unit of translation x, y, z and of rotation x, y, z does to the flow."""
+    none = np.zeros_like(near)
+    half_x, half_y = x + u / 2, y + v / 2
+    for_u = [near, none, -near * (x + u), -half_x * half_y, 1 + half_x**2, -half_y]
+    for_v = [none, near, -near * (y + v), -1 - half_y**2, half_x * half_y, half_x]
+    return [np.stack(for_u, axis=1), np.stack(for_v, axis=1)]
+
+
+def _solve_motion(
+    rows: np.ndarray, seen: np.ndarray, prior: np.ndarray, least_miss: float
+) -> tuple[np.ndarray, float, np.ndarray]:
+    """The motion [6], the usual miss (a median, in focal lengths) and the normal matrix [6,6]."""
+    motion, usual, normal = np.zeros(6), 0.0, prior
+    weight = np.ones(len(seen) // 2)
+    for _ in range(_ROUNDS):
+        weighted = rows * np.tile(weight, 2)[:, None]
+        normal = weighted.T @ rows + prior
+        motion = np.linalg.solve(normal, weighted.T @ seen)
+        miss = np.hypot(*(rows @ motion - seen).reshape(2, -1))
+        usual = max(float(np.median(miss)), least_miss)
+        weight = 1 / (1 + (miss / (3 * usual)) ** 2)
+    return motion, usual, normal
+
+
+def advance(disparity: np.ndarray, motion: CameraMotion | None) -> np.ndarray:
+    """The disparity that points seen before, already at their place in this frame, have now that the camera has moved.
+
+    disparity: float32, as it was before, 0 at infinity. A point at depth Z before is at Z - t now, t the step forward.
+    """
+    if motion is None:
+        return disparity
+    step = np.float32(motion.translation[2])
+    return disparity / np.clip(1 - step * disparity, np.float32(0.5), np.float32(2))
