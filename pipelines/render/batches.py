@@ -6,7 +6,7 @@ import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,9 @@ from .textures import TextureLibrary, library
 from .tone import Development, develop
 
 Array = Any  # numpy.ndarray on the CPU, torch.Tensor on a GPU
+
+
+GOOD = Quality(samples=4, ambient=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +96,7 @@ def prepare(plan: Plan, textures: TextureLibrary, number: int) -> Prepared:
     seeds = rng.integers(0, 2**31, plan.frames)
     views = [View(c, float(t), int(s), *n) for c, t, s, n in zip(taken, seconds, seeds, neighbours, strict=True)]
     one = tone.random_development(rng)
-    settings = [one if plan.clip else replace(tone.random_development(rng)) for _ in views]
+    settings = [one if plan.clip else tone.random_development(rng) for _ in views]
     K, pose = np.stack([c.K for c in taken]), np.stack([c.pose for c in taken])
     return Prepared(pack(scene, views), settings, K.astype(np.float32), pose.astype(np.float32), kind, seconds)
 
@@ -165,7 +168,7 @@ def render_batches(
     kinds: Mapping[str, float] | None = None,
     textures: TextureLibrary | None = None,
     photos: float = 0.08,
-    quality: Quality = Quality(samples=4, ambient=1),
+    quality: Quality = GOOD,
     workers: int = 0,
     first: int = 0,
 ) -> Iterator[Rendered]:
@@ -206,7 +209,7 @@ def render_clips(
     kinds: Mapping[str, float] | None = None,
     textures: TextureLibrary | None = None,
     photos: float = 0.08,
-    quality: Quality = Quality(samples=4, ambient=1),
+    quality: Quality = GOOD,
     workers: int = 0,
     first: int = 0,
 ) -> Iterator[Rendered]:

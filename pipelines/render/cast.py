@@ -59,6 +59,9 @@ class Quality:
     ambient: int = 1
 
 
+STANDARD = Quality()
+
+
 class Renderer:
     """One device with one texture library on it, ready for any number of scenes.
 
@@ -74,7 +77,7 @@ class Renderer:
         self._textures = {"textures": self.caster.upload(table), "texels": self.caster.upload(texels)}
 
     def cast(
-        self, scene: Scene, views: list[View], size: tuple[int, int], want: Iterable[str], quality: Quality = Quality()
+        self, scene: Scene, views: list[View], size: tuple[int, int], want: Iterable[str], quality: Quality = STANDARD
     ) -> dict[str, Array]:
         """Renders all views of one scene in one go.
 
@@ -90,7 +93,7 @@ class Renderer:
         return self.cast_tables(pack(scene, views), size, want, quality)
 
     def cast_tables(
-        self, packed: dict[str, np.ndarray], size: tuple[int, int], want: Iterable[str], quality: Quality = Quality()
+        self, packed: dict[str, np.ndarray], size: tuple[int, int], want: Iterable[str], quality: Quality = STANDARD
     ) -> dict[str, Array]:
         """The same for a scene and views that pack() has already turned into tables, perhaps in another process."""
         count = len(packed["frames"])

@@ -74,7 +74,7 @@ def _with_nvcc(architecture: str) -> Launch:
 
 def _with_cupy(torch: Any) -> Launch:
     try:
-        import cupy
+        import cupy  # pyright: ignore[reportMissingImports]
     except ImportError as exc:
         raise CompilerError("rendering on a GPU needs nvcc or CuPy to compile its kernel; neither works here") from exc
     source = (HERE / "raycast.c").read_text()

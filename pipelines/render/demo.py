@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from .textures import TextureLibrary, library
 from .tone import Development, develop, exposure
 
 SIZE, FRAMES, RATE = (360, 640), 90, 30
+FINE = Quality(samples=6, ambient=2)
 TRUTH_EVERY, TRUTH_STEP = 10, 2  # frames, pixels
 
 
@@ -61,9 +63,7 @@ def _ball_start() -> np.ndarray:
     return place(-0.55, 0.154, 0.62, 0, 0.14)
 
 
-def _skin(
-    textures: TextureLibrary, kind: str, number: int, tint: tuple[float, float, float], **more: float
-) -> Material:
+def _skin(textures: TextureLibrary, kind: str, number: int, tint: tuple[float, float, float], **more: Any) -> Material:
     index = textures.add(patterns.KINDS[kind](np.random.default_rng([77, number])), "demo")
     return replace(Material(tint, index), **more)
 
@@ -181,7 +181,7 @@ def views() -> list[View]:
     return out
 
 
-def render_demo(folder: Path, device: str = "cpu", quality: Quality = Quality(6, 2)) -> tuple[Path, Path]:
+def render_demo(folder: Path, device: str = "cpu", quality: Quality = FINE) -> tuple[Path, Path]:
     """Writes demo.mp4 (90 frames, 640x360, 30 a second, a quiet chord) and demo_truth.npz into the folder.
 
     The truth: frames int [n]; disparity float16 [n,180,320], 1/metres; normal int8 [n,180,320,3], times 127, our axes; both

@@ -47,4 +47,4 @@ NUMBERS = ("frame_count", "height", "width", "samples", "ambient_samples")
 class Job(ctypes.Structure):
     """Pointers to all tables and outputs (0: not wanted), then the sizes."""
 
-    _fields_ = [(k, ctypes.c_void_p) for k in (*TABLES, *OUTPUTS)] + [(k, ctypes.c_int) for k in NUMBERS]  # noqa: RUF012
+    _fields_ = [(k, ctypes.c_void_p) for k in (*TABLES, *OUTPUTS)] + [(k, ctypes.c_int) for k in NUMBERS]

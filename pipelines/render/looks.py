@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -31,12 +32,12 @@ class Looks:
         r, g, b = self.rng.uniform(0.75, 1.0, 3) * self.rng.uniform(0.6, 1.0)
         return float(r), float(g), float(b)
 
-    def _textured(self, kinds: tuple[str, ...], repeats: tuple[float, float], **more: float) -> Material:
+    def _textured(self, kinds: tuple[str, ...], repeats: tuple[float, float], **more: Any) -> Material:
         texture = self.library.pick(self.rng, *kinds)
         scale = float(np.exp(self.rng.uniform(*np.log(repeats))))
         return Material(self.tint(), texture, (scale, scale), **more)
 
-    def _sheen(self, most: float) -> dict[str, float]:
+    def _sheen(self, most: float) -> dict[str, Any]:
         return {"specular": float(self.rng.uniform(0, most)), "roughness": float(self.rng.uniform(0.15, 0.9))}
 
     def wood(self) -> Material:
@@ -81,7 +82,7 @@ class Looks:
     def paint(self) -> Material:
         """One flat colour, dull to glossy."""
         glossy = self.rng.random() < 0.4
-        sheen = {"specular": float(self.rng.uniform(0.2, 0.8)), "roughness": float(self.rng.uniform(0.05, 0.4))}
+        sheen: dict[str, Any] = {"specular": float(self.rng.uniform(0.2, 0.8)), "roughness": float(self.rng.uniform(0.05, 0.4))}
         return Material(self.color(), **(sheen if glossy else self._sheen(0.3)))
 
     def white(self) -> Material:

@@ -68,7 +68,8 @@ def write_sequence(folder: Path, rendered: Any, rate: int = 24) -> None:
     np.savez_compressed(folder / "disparity.npz", disparity=disparity)
     if rendered.flow_forward is not None:
         names = ("flow_forward", "flow_backward", "occluded_forward", "occluded_backward")
-        np.savez_compressed(folder / "flow.npz", **{n: host(getattr(rendered, n)) for n in names})
+        flows: dict[str, Any] = {n: host(getattr(rendered, n)) for n in names}
+        np.savez_compressed(folder / "flow.npz", **flows)
     write_video(folder / "clip.mp4", rgb, rate)
 
 

@@ -16,7 +16,8 @@ import numpy as np
 from .layout import NODE, Job
 
 HERE = Path(__file__).parent
-CPU_FLAGS = "-O3 -march=native -ffp-contract=off -fno-math-errno -fno-trapping-math -fopenmp -shared -fPIC".split()
+CPU_FLAGS = ["-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
+CPU_FLAGS += ["-fopenmp", "-shared", "-fPIC"]
 
 
 class CompilerError(RuntimeError):

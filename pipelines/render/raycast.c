@@ -7,6 +7,7 @@
 
 #if defined(__CUDACC__) || defined(__CUDACC_RTC__)
 #define ON_GPU 1
+#define NOTHING __int_as_float(0x7f800000) /* infinity; NVRTC has no math.h */
 #define FN static __device__ __forceinline__
 #define SLOW_FN static __device__ __noinline__
 #else
@@ -14,6 +15,7 @@
 #define FN static inline
 #define SLOW_FN static
 #include <math.h>
+#define NOTHING INFINITY
 #endif
 
 #define MAX_LIGHTS 6
@@ -431,7 +433,7 @@ FN void render_pixel(const Job *job, int frame, int x, int y) {
     Hit hit;
     V3 o = eye(f), d = direction(f, x, y);
     int met = cast(job, st, o, d, 1e-4f, FAR, &hit, 0);
-    if (job->depth) job->depth[at] = met ? hit.t : FAR * FAR;
+    if (job->depth) job->depth[at] = met ? hit.t : NOTHING;
     if (job->object) job->object[at] = met ? job->instances[hit.instance].object : -1;
     if (job->normal) { /* OpenCV camera axes to ours: x right, y up, z toward the camera */
         Surface s;

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .scene import Mesh
 
-Triple = Sequence[float] | np.ndarray
+Triple = ArrayLike
 
 
 def box(size: Triple, center: Triple = (0, 0, 0), slot: int = 0) -> Mesh:
@@ -22,7 +23,7 @@ def box(size: Triple, center: Triple = (0, 0, 0), slot: int = 0) -> Mesh:
             corner[:, axis] = side * half[axis]
             corner[:, u] = half[u] * np.array([-1, 1, 1, -1]) * side
             corner[:, v] = half[v] * np.array([-1, -1, 1, 1])
-            uv = corner[:, [u, v]] if axis == 2 else corner[:, [v, u]] if axis == 0 else corner[:, [v, u]]
+            uv = corner[:, [u, v] if axis == 2 else [v, u]]
             faces += [[4 * len(positions) + k for k in t] for t in ((0, 1, 2), (0, 2, 3))]
             positions.append(corner)
             uvs.append(uv * np.array([1, -1], np.float32))
@@ -60,7 +61,9 @@ def lathe(profile: Sequence[tuple[float, float]], segments: int = 32, slot: int 
             normal = np.stack([around[:, 0] * tilt[0], np.full(segments + 1, tilt[1]), around[:, 1] * tilt[0]], 1)
             girth = max(points[:, 0].max(), 1e-3)
             uv = np.stack([angle * girth, np.full(segments + 1, -at[k + end])], 1)
-            positions.append(ring), normals.append(normal), uvs.append(uv)
+            positions.append(ring)
+            normals.append(normal)
+            uvs.append(uv)
         low, high = base + np.arange(segments), base + segments + 1 + np.arange(segments)
         if points[k, 0] > 0:
             faces.append(np.stack([low, low + 1, high], 1))
@@ -165,7 +168,8 @@ def sheet(path: Triple, across: Triple, slot: int = 0) -> Mesh:
     normals = np.cross(ahead, shift)
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
     length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
-    uvs = np.stack([np.repeat(length[:, None], 2, 1), np.tile([0, np.linalg.norm(shift)], (len(points), 1))], -1)
+    width = np.array([0.0, float(np.linalg.norm(shift))])
+    uvs = np.stack([np.repeat(length[:, None], 2, 1), np.tile(width, (len(points), 1))], -1)
     faces = _strip(len(points), 2)
     return Mesh(
         grid.reshape(-1, 3).astype(np.float32),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
+
 import numpy as np
 
 from . import shapes
 from .arrange import outdoor_light
 from .clutter import Piece, figure
 from .looks import Looks
-from .scene import Mesh, Motion, Scene, place
+from .scene import Material, Mesh, Motion, Scene, place, rotation
 from .vegetation import bush, tree
 
 
@@ -107,9 +110,7 @@ def _roof(w: float, h: float, rise: float) -> Mesh:
     return shapes.merged([front, shapes.quad((w / 2 + 0.2, h, -8.5), (-w - 0.4, 0, 0), (0, rise, 4.4), 4)])
 
 
-def _glass(looks: Looks):
-    from dataclasses import replace
-
+def _glass(looks: Looks) -> Material:
     return replace(looks.dark(), mirror=float(looks.rng.uniform(0.05, 0.4)), roughness=0.05)
 
 
@@ -136,16 +137,12 @@ def car(looks: Looks) -> Piece:
     for x in (-0.36, 0.36):
         parts.append(shapes.box((0.25, 0.1, 0.04), (x * w, 0.42 * h, -length / 2), 3))
         parts.append(shapes.box((0.2, 0.12, 0.04), (x * w, 0.45 * h, length / 2), 4))
-    from dataclasses import replace
-
     paint = replace(looks.paint(), specular=0.6, roughness=0.15, mirror=0.05)
     red = replace(looks.paint(), color=(0.5, 0.02, 0.02))
     return shapes.merged(parts), (paint, _glass(looks), looks.dark(), looks.metal(), red)
 
 
 def _lying() -> np.ndarray:
-    from .scene import rotation
-
     return rotation((0, 0, 1), np.pi / 2) @ place(0, -0.1, 0)
 
 
@@ -234,8 +231,6 @@ def sign(looks: Looks) -> Piece:
         plate = shapes.box((w, tall, 0.02), (0, h, 0.03), 1)
         face = shapes.quad((-w / 2, h - tall / 2, 0.045), (w, 0, 0), (0, tall, 0), 2)
         return shapes.merged([post, plate, face]), (looks.metal(), looks.metal(), looks.print(w, tall))
-    from .scene import rotation
-
     disc = shapes.moved(shapes.cylinder(0.32, 0.02, 32, slot=1), rotation((1, 0, 0), np.pi / 2))
     return shapes.merged([post, shapes.at(disc, 0, h, 0.04)]), (looks.metal(), looks.paint())
 
@@ -250,7 +245,7 @@ def _wires(scene: Scene, looks: Looks, x: float) -> None:
     t = np.linspace(0, 1, 12)
     spans = []
     for offset in (-0.7, 0, 0.7):
-        for a, b in zip(z[:-1], z[1:], strict=True):
+        for a, b in pairwise(z):
             sag = h - 0.2 - 2.4 * t * (1 - t)
             spans.append(shapes.tube(np.stack([np.full(12, x + offset), sag, a + (b - a) * t], 1), 0.012, 5))
     scene.add(shapes.merged(spans), looks.dark())
