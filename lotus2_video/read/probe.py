@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 from ..frames import StreamInfo
@@ -12,6 +13,7 @@ from .reel import Reel
 from .video import VideoSource
 
 _REORDER = 64  # packets that a picture may lie ahead of its place in time; H.264 and HEVC allow 16
+_RATE_DOUBT = Fraction(1, 20)  # a stated rate this far off is wrong, as that of some DV and AVI files
 
 
 class Steps:
@@ -74,8 +76,10 @@ def _packet_times(reel: Reel) -> Iterator[int]:
 
 def _measured(info: StreamInfo, steps: Steps) -> StreamInfo:
     rate, duration = info.rate, info.duration
-    if not steps.constant and steps.longest:
-        rate = (steps.count - 1) / (steps.span * info.time_base)
+    if steps.span:
+        measured = (steps.count - 1) / (steps.span * info.time_base)
+        if not steps.constant or not rate or abs(measured / rate - 1) > _RATE_DOUBT:
+            rate = measured
     if duration is None and rate:
         duration = steps.span * info.time_base + 1 / rate
     return replace(info, frames=steps.count, constant_rate=steps.constant, rate=rate, duration=duration)

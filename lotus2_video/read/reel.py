@@ -41,7 +41,7 @@ class Reel:
 
     video: its picture stream, set to decode with threads. tap: where its sound goes. untimed: its pictures carry no
     timestamps. whole: it is read from its very beginning. seen, hidden: whole picture packets read so far, and how many of
-    them an edit list hides. broken: why reading ended early, if it did.
+    them show nothing, being empty or outside the edit list. broken: why reading ended early, if it did.
     """
 
     def __init__(self, path: str, start: float | None = None, end: float | None = None):
@@ -94,8 +94,8 @@ class Reel:
     @property
     def frames(self) -> int | None:
         """Pictures shown, as the header has it: without those that an edit list hides."""
-        if not self.is_mov or not self.video.frames:
-            return self.video.frames or None
+        if not self.video.frames or not (self.is_mov or (self.is_avi and self.seekable)):
+            return self.video.frames or None  # an AVI header counts ticks, of which a picture may last several
         return sum(not entry.is_discard for entry in self.video.index_entries)
 
     @property
@@ -134,15 +134,16 @@ class Reel:
             cut = packet if packet.is_corrupt else None
             for picture in whole:
                 self.seen += 1
-                self.hidden += picture.is_discard
-                yield picture
+                self.hidden += picture.is_discard or not picture.size
+                if picture.size:  # an empty one would flush the decoder
+                    yield picture
         if cut is not None:
             self.broken = self.broken or "its last packet is incomplete"
 
     def _demux(self) -> Iterator[av.Packet[Any]]:
         try:
             for packet in self.container.demux(self.video, *self.audio):
-                if packet.size:  # an empty one would flush the decoder
+                if packet.size or packet.dts is not None:  # else the mark of the end
                     yield packet
         except (FFmpegError, OSError) as error:
             self.broken = (error.strerror or str(error)).lower()
@@ -175,7 +176,7 @@ class Reel:
 
 
 def _open(path: str) -> InputContainer:
-    file: str | BinaryIO = _stdin() if path == STDIN else path
+    file: str | BinaryIO = _stdin() if path == STDIN else f"file:{path}"  # a name may have a colon in it
     try:
         container = av.open(file, mode="r", metadata_errors="replace", buffer_size=1 << 20)
     except (FFmpegError, OSError, ValueError) as error:
@@ -209,7 +210,7 @@ def _choose(container: InputContainer, path: str) -> av.VideoStream:
 
 def _stated_end(video: av.VideoStream, container: InputContainer) -> Fraction | None:
     """Seconds at which the stream ends as an AVI header or a Matroska tag has it; None where there is no such statement."""
-    if container.format.name == "avi" and video.frames and video.time_base:  # its header counts ticks
+    if container.format.name == "avi" and video.frames and video.time_base:
         return video.frames * video.time_base
     try:
         hours, minutes, seconds = video.metadata["DURATION"].split(":")
