@@ -94,9 +94,12 @@ class Reel:
     @property
     def frames(self) -> int | None:
         """Pictures shown, as the header has it: without those that an edit list hides."""
-        if not self.video.frames or not (self.is_mov or (self.is_avi and self.seekable)):
-            return self.video.frames or None  # an AVI header counts ticks, of which a picture may last several
-        return sum(not entry.is_discard for entry in self.video.index_entries)
+        stated, index = self.video.frames, self.video.index_entries
+        if self.is_mov and stated:
+            return sum(not entry.is_discard for entry in index)
+        if self.is_avi and stated and len(index) and (stated - index[-1].timestamp) * len(index) <= 2 * stated:
+            return len(index)  # complete; the header counts ticks, of which a picture may last several
+        return stated or None
 
     @property
     def is_mov(self) -> bool:
