@@ -76,16 +76,21 @@ def plan_outputs(info: StreamInfo, config: RunConfig, out: str | None = None) ->
     """
     format_ = config.format or _format_of(out) or ("png" if info.kind == "still" else "mp4")
     _check_looks(format_, config)
-    folder, stem, exact = _place(info, out, format_)
+    place, exact = _place(info, out, format_)
     groups: list[tuple[Kind, ...]] = [config.maps] if format_ in _TOGETHER else [(kind,) for kind in config.maps]
     by_frame = format_ in _BY_FRAME and info.kind != "still"
     outputs = []
     for kinds in groups:
-        name = stem if exact and len(groups) == 1 else f"{stem}_{kinds[0] if len(kinds) == 1 else 'geometry'}"
-        outputs.append(Output(folder / (name if by_frame else name + SUFFIXES[format_]), kinds, by_frame))
+        named = exact and len(groups) == 1
+        path = place if named else place.with_name(f"{place.stem}_{_label(kinds)}{place.suffix}")
+        outputs.append(Output(path.with_suffix("") if by_frame else path, kinds, by_frame))
     for output in outputs:
         _check(output, info, config.overwrite)
     return OutputPlan(format_, tuple(outputs), config.overwrite)
+
+
+def _label(kinds: tuple[Kind, ...]) -> str:
+    return kinds[0] if len(kinds) == 1 else "geometry"
 
 
 def _check_looks(format_: Format, config: RunConfig) -> None:
@@ -116,15 +121,16 @@ def _format_of(out: str | None) -> Format | None:
     return formats[suffix]
 
 
-def _place(info: StreamInfo, out: str | None, format_: Format) -> tuple[Path, str, bool]:
-    """(folder, stem, whether the stem is the name that `-o` gave)."""
+def _place(info: StreamInfo, out: str | None, format_: Format) -> tuple[Path, bool]:
+    """The file to name the outputs after, and whether `-o` gave that very name."""
     beside, stem = _source_name(info)
+    name = stem + SUFFIXES[format_]
     if out is None:
         if beside is None:
             raise UsageError(f"{info.path} has no folder to write beside", "-o", "say where the output goes")
-        return beside, stem, False
+        return beside / name, False
     if _is_folder(out):
-        return Path(out), stem, False
+        return Path(out) / name, False
     if _format_of(out) != format_:
         want = SUFFIXES[format_]
         raise UsageError(
@@ -132,7 +138,7 @@ def _place(info: StreamInfo, out: str | None, format_: Format) -> tuple[Path, st
         )
     if "%" in Path(out).name:
         raise UsageError("the frames are numbered by themselves", f"-o {out}", "give a folder, or a name without the %")
-    return Path(out).parent, Path(out).stem, True
+    return Path(out), True
 
 
 def _source_name(info: StreamInfo) -> tuple[Path | None, str]:
@@ -143,7 +149,7 @@ def _source_name(info: StreamInfo) -> tuple[Path | None, str]:
     if info.kind != "sequence":
         return path.parent, path.stem
     before = re.split(r"[%*?\[]", path.name)[0]
-    if before == path.name:
+    if before == path.name or path.is_dir():
         return _folder_and_name(path)
     stem = before.rstrip("._- ")
     return (path.parent, stem) if stem else _folder_and_name(path.parent)
