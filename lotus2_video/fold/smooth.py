@@ -2,62 +2,79 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
 from ..config import FoldConfig
 from ..frames import Flow, Maps
 from ..ops.flow import warp
+from ..ops.geometry import unit
 from .scale import ScaleTrack
 
 _LEAST_SEEN = 0.3  # share of the frame that must have been seen before; below it there is nothing to be steady with
+_KNEE = np.float32(0.9)
 
 
 class Smooth:
     """The temporal filter, causal: what it gives for a frame depends on that frame and those before, nothing else.
 
-    State: what was given out for the frame before, its picture, and the track of scale and shift.
+    State: the disparity of the frame before on the scale of the scene (not cut off at the ends of the range), its normals,
+    its picture, and the track of scale, shift and camera motion.
     """
 
     def __init__(self, config: FoldConfig | None = None):
         self._config = config or FoldConfig()
-        self._scale = ScaleTrack(self._config)
-        self._given: Maps | None = None
-        self._rgb: np.ndarray = np.empty(0)
+        self._track = ScaleTrack(self._config)
+        self._before: _Before | None = None
 
     def step(self, rgb: np.ndarray, maps: Maps, flow: Flow | None) -> list[Maps]:
-        before = self._given
+        before = self._before
         if before is None or flow is None or before.size != maps.size or flow.valid.mean() < _LEAST_SEEN:
-            self._given = self._start(maps)
+            disparity = None if maps.depth is None else self._track.reset(maps.depth)(maps.depth)
+            self._before = _Before(rgb, disparity, maps.normal)
         else:
-            self._given = self._fuse(before, rgb, maps, flow)
-        self._rgb = rgb
-        return [self._given]
+            self._before = self._fuse(before, rgb, maps, flow)
+        return [self._before.shown()]
 
     def flush(self) -> list[Maps]:
         return []
 
-    def _start(self, maps: Maps) -> Maps:
-        if maps.depth is None:
-            return maps
-        self._scale.reset(maps.depth)
-        return Maps(_in_range(self._scale.affine(maps.depth)), maps.normal)
-
-    def _fuse(self, before: Maps, rgb: np.ndarray, maps: Maps, flow: Flow) -> Maps:
-        trust = flow.valid * _same_colour(self._rgb, rgb, flow, self._config.colour)
-        depth, normal = maps.depth, maps.normal
-        if depth is not None and before.depth is not None:
-            aligned = self._scale.step(depth, flow)(depth)
-            moved = self._scale.predict(warp(before.depth, flow))
-            trust = trust * _falling((aligned - moved) / self._config.agree)
-            depth = _in_range(aligned + self._config.memory * trust * (moved - aligned))
+    def _fuse(self, before: _Before, rgb: np.ndarray, maps: Maps, flow: Flow) -> _Before:
+        weight = np.float32(self._config.memory) * flow.valid * _same_colour(before.rgb, rgb, flow, self._config.colour)
+        disparity, normal = None, maps.normal
+        if maps.depth is not None and before.disparity is not None:
+            disparity = self._track.step(maps.depth, flow)(maps.depth)
+            moved = self._track.predict(warp(before.disparity, flow))
+            weight = weight * _falling((disparity - moved) / self._config.agree)
+            disparity += weight * (moved - disparity)
         if normal is not None and before.normal is not None:
-            normal = _unit(normal + self._config.memory * trust[..., None] * (warp(before.normal, flow) - normal))
-        return Maps(depth, normal)
+            turned = self._track.turn(warp(before.normal, flow), flow)
+            normal = unit(normal + weight[..., None] * (turned - normal))
+        return _Before(rgb, disparity, normal)
 
 
-def _in_range(disparity: np.ndarray) -> np.ndarray:
-    return np.clip(disparity, 0, 1)
+@dataclass(frozen=True, eq=False)
+class _Before:
+    """One frame's result, as the next one needs it."""
+
+    rgb: np.ndarray
+    disparity: np.ndarray | None
+    normal: np.ndarray | None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.rgb.shape[0], self.rgb.shape[1]
+
+    def shown(self) -> Maps:
+        return Maps(None if self.disparity is None else in_range(self.disparity), self.normal)
+
+
+def in_range(disparity: np.ndarray) -> np.ndarray:
+    """Any disparity in [0,1]: as it is up to the knee, and bent above it so that 1 is never passed and order is kept."""
+    above = np.maximum(disparity - _KNEE, 0) / (1 - _KNEE)
+    return np.clip(np.minimum(disparity, _KNEE) + (1 - _KNEE) * (1 - np.exp(-above)), 0, 1)
 
 
 def _same_colour(before: np.ndarray, now: np.ndarray, flow: Flow, reach: float) -> np.ndarray:
@@ -69,7 +86,3 @@ def _same_colour(before: np.ndarray, now: np.ndarray, flow: Flow, reach: float) 
 def _falling(x: np.ndarray) -> np.ndarray:
     """1 at 0, a half at 1, and falling fast after: a Lorentzian squared away from large differences."""
     return 1 / (1 + x * x)
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=2, keepdims=True), 1e-6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from ..frames import Flow
@@ -56,6 +57,10 @@ class CameraMotion:
     translation: np.ndarray
     rotation: np.ndarray
 
+    def matrix(self) -> np.ndarray:
+        """The rotation, float64 [3,3], of column vectors from this camera's axes to the one's before."""
+        return cv2.Rodrigues(self.rotation)[0]
+
 
 def camera_motion(disparity: np.ndarray, flow: Flow, focal: float) -> CameraMotion | None:
     """The rigid motion that best explains the flow of a scene whose disparity is known; None where too little is valid.
@@ -75,7 +80,7 @@ def camera_motion(disparity: np.ndarray, flow: Flow, focal: float) -> CameraMoti
     u, v = (flow.to_previous[used].astype(np.float64) / focal).T
     near = disparity[used].astype(np.float64)
     rows, seen = np.concatenate(_motion_equations(near, x, y, u, v)), np.concatenate([u, v])
-    prior = np.diag([_PRIOR * float(np.mean(near * near))] * 3 + [1e-9] * 3) * len(near)
+    prior = np.diag([_PRIOR * float(np.mean(near * near)) + 1e-9] * 3 + [1e-9] * 3) * len(near)
     motion, usual, normal = _solve_motion(rows, seen, prior, _LEAST_MISS / focal)
     variance = _CORRELATED * usual**2 * np.diag(np.linalg.inv(normal))[:3]
     square = motion[:3] ** 2
@@ -116,3 +121,14 @@ def advance(disparity: np.ndarray, motion: CameraMotion | None) -> np.ndarray:
         return disparity
     step = np.float32(motion.translation[2])
     return disparity / np.clip(1 - step * disparity, np.float32(0.5), np.float32(2))
+
+
+def to_gl(rotation: np.ndarray) -> np.ndarray:
+    """A rotation [3,3] between OpenCV axes, as one between GL axes (y up, z toward the camera)."""
+    flip = np.diag([1.0, -1.0, -1.0])
+    return flip @ rotation @ flip
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """float [...,3] at unit length."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-6)

@@ -1,0 +1,139 @@
+"""The temporal filter: what it must remove, what it must leave alone, and what it may depend on."""
+
+import cv2
+import numpy as np
+import pytest
+
+from lotus2_video.config import FoldConfig
+from lotus2_video.fold.smooth import Smooth
+from lotus2_video.frames import Flow, Maps
+from lotus2_video.ops.flow import dense_flow
+
+HEIGHT, WIDTH, FOCAL = 96, 160, 112.0
+
+
+def texture(height: int = HEIGHT, width: int = WIDTH, seed: int = 0) -> np.ndarray:
+    """uint8 [h,w,3] that can be tracked anywhere."""
+    noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 1.5), None, 0, 255, cv2.NORM_MINMAX)
+
+
+def room() -> np.ndarray:
+    """float32 [h,w]: the disparity of a slanted floor with a box on it."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
+    disparity = 0.15 + 0.4 * y / HEIGHT + 0.05 * np.sin(x / 17)
+    disparity[40:70, 60:100] = 0.62
+    return disparity.astype(np.float32)
+
+
+def still() -> Flow:
+    return Flow(np.zeros((HEIGHT, WIDTH, 2), np.float32), np.ones((HEIGHT, WIDTH), bool))
+
+
+def run(maps: list[np.ndarray], rgb: list[np.ndarray], flows: list[Flow | None], **config: float) -> np.ndarray:
+    fold = Smooth(FoldConfig(**config))
+    given = [m for p, d, f in zip(rgb, maps, flows, strict=True) for m in fold.step(p, Maps(d), f)]
+    return np.stack([m.depth for m in given + fold.flush()])
+
+
+def jitter(count: int, seed: int = 1) -> np.ndarray:
+    """[count,2]: scale within 8 %, shift within 4 % of the range, of its own in each frame; the first has none."""
+    drawn = np.random.default_rng(seed).uniform([0.92, -0.04], [1.08, 0.04], (count, 2))
+    drawn[0] = 1, 0
+    return drawn
+
+
+def test_scale_and_shift_that_jitter_are_taken_out_of_a_still_scene():
+    true, count = room(), 40
+    maps = [(s * true + t).astype(np.float32) for s, t in jitter(count)]
+    given = run(maps, [texture()] * count, [None] + [still()] * (count - 1))
+    left, put_in = (np.abs(np.diff(x, axis=0)).mean() for x in (given, np.stack(maps)))
+    assert left < 0.03 * put_in
+    assert np.abs(given - true).max() < 0.03
+
+
+def dolly(count: int, farther: float) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Walking towards a textured relief until its disparity has grown by `farther`: pictures and exact disparity."""
+    picture, true = texture(3 * HEIGHT, 3 * WIDTH), cv2.resize(room(), (3 * WIDTH, 3 * HEIGHT)) * 0.0 + 0.25
+    rgb, maps = [], []
+    for t in range(count):
+        nearer = farther ** (t / (count - 1))
+        shown = (WIDTH * 2 / nearer, HEIGHT * 2 / nearer)
+        centre = (1.5 * WIDTH, 1.5 * HEIGHT)
+        cut = cv2.getRectSubPix(picture, (int(shown[0]), int(shown[1])), centre)
+        rgb.append(cv2.resize(cut, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA))
+        slope = np.linspace(-0.02, 0.02, WIDTH, dtype=np.float32)[None]
+        maps.append((true[:HEIGHT, :WIDTH] * nearer + slope).astype(np.float32))
+    return rgb, maps
+
+
+def test_what_comes_nearer_comes_nearer():
+    rgb, maps = dolly(60, 2.0)
+    flows = [None, *(dense_flow(a, b) for a, b in zip(rgb, rgb[1:], strict=False))]
+    given = run(maps, rgb, flows)
+    middle = (slice(None), slice(30, 66), slice(50, 110))
+    off = given[middle].mean(axis=(1, 2)) / np.stack(maps)[middle].mean(axis=(1, 2)) - 1
+    assert np.abs(off).max() < 0.05
+
+
+def test_a_mover_leaves_no_trail():
+    """A near square crosses a far wall; behind it the wall must be a wall again at once."""
+    wall, thing = texture(seed=2), texture(seed=3)
+    rgb, maps = [], []
+    for t in range(12):
+        x = 10 + 8 * t
+        picture, depth = wall.copy(), np.full((HEIGHT, WIDTH), 0.2, np.float32)
+        picture[30:60, x : x + 30], depth[30:60, x : x + 30] = thing[30:60, :30], 0.7
+        rgb.append(picture)
+        maps.append(depth + np.linspace(0, 0.05, HEIGHT, dtype=np.float32)[:, None])
+    flows = [None, *(dense_flow(a, b) for a, b in zip(rgb, rgb[1:], strict=False))]
+    given = run(maps, rgb, flows)
+    assert np.abs(given - np.stack(maps)).max(axis=(1, 2)).max() < 0.1
+    assert np.abs(given - np.stack(maps)).mean() < 0.004
+
+
+def test_the_first_frames_do_not_know_how_the_film_goes_on():
+    rng = np.random.default_rng(0)
+    rgb = [texture(seed=s // 4) for s in range(12)]
+    maps = [np.clip(room() + rng.normal(0, 0.05, (HEIGHT, WIDTH)), 0, 1).astype(np.float32) for _ in range(12)]
+    flows = [None, *(dense_flow(a, b) for a, b in zip(rgb, rgb[1:], strict=False))]
+    whole = run(maps, rgb, flows)
+    assert run(maps[:7], rgb[:7], flows[:7]).tobytes() == whole[:7].tobytes()
+    assert run(maps, rgb, flows).tobytes() == whole.tobytes(), "the same film twice gave other bits"
+
+
+def test_a_new_scene_starts_from_its_own_frame():
+    rgb, cut = [texture(seed=1)] * 3 + [texture(seed=2)], Flow(still().to_previous, np.zeros((HEIGHT, WIDTH), bool))
+    maps = [room()] * 3 + [room()[::-1].copy()]
+    given = run(maps, rgb, [None, still(), still(), cut])
+    np.testing.assert_array_equal(given[3], run(maps[3:], rgb[3:], [None])[0])
+
+
+def test_results_stay_in_range_and_finite_whatever_comes():
+    odd = [np.zeros((HEIGHT, WIDTH), np.float32), np.ones((HEIGHT, WIDTH), np.float32), room(), room() * 0, room() ** 9]
+    given = run(odd, [texture()] * 5, [None] + [still()] * 4)
+    assert np.isfinite(given).all()
+    assert 0 <= given.min() <= given.max() <= 1
+
+
+def test_the_sky_stays_at_infinity():
+    """Zero is zero on any scale: a shift must not lift what the network puts at infinity."""
+    true = room()
+    true[:30] = 0
+    maps = [np.where(true > 0, s * true + t, 0).astype(np.float32) for s, t in jitter(20)]
+    given = run(maps, [texture()] * 20, [None] + [still()] * 19)
+    assert given[:, :28].max() < 0.005
+
+
+@pytest.mark.parametrize("kinds", ["normal", "both"])
+def test_normals_are_steadied_and_stay_of_unit_length(kinds):
+    rng, fold, given = np.random.default_rng(0), Smooth(), []
+    for t in range(10):
+        noisy = np.float32([0, 0.6, 0.8]) + rng.normal(0, 0.1, (HEIGHT, WIDTH, 3)).astype(np.float32)
+        noisy /= np.linalg.norm(noisy, axis=2, keepdims=True)
+        maps = Maps(room() if kinds == "both" else None, noisy)
+        given += fold.step(texture(), maps, still() if t else None)
+    normals = np.stack([m.normal for m in given])
+    np.testing.assert_allclose(np.linalg.norm(normals, axis=3), 1, atol=1e-5)
+    step = np.degrees(np.arccos(np.clip((normals[1:] * normals[:-1]).sum(axis=3), -1, 1))).mean(axis=(1, 2))
+    assert step[-1] < 0.4 * np.degrees(np.arccos(np.clip((normals[0] * noisy).sum(axis=2), -1, 1))).mean()
