@@ -13,7 +13,7 @@ import json
 import time
 from pathlib import Path
 
-from render import Quality, Rendered, TextureLibrary, library, render_batches, render_clips
+from render import Assets, Quality, Rendered, load_assets, render_batches, render_clips
 from render.demo import render_demo
 from render.kinds import KINDS
 from render.media import panel, write_sequence, write_sheet
@@ -40,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
         verb.add_argument("--seed", type=int, default=0)
         verb.add_argument("--kinds", help=f"comma-separated: {','.join(KINDS)}")
         verb.add_argument("--photos", type=Path, nargs="*", default=[], help="folders or tars of pictures for textures")
+        verb.add_argument("--meshes", type=Path, help="a folder of GLB files; scene_*.glb are whole scenes")
         verb.add_argument("--samples", type=int, default=4)
         verb.add_argument("--ambient", type=int, default=1)
         verb.add_argument("--views", type=int, default=1, help="stills from each scene")
@@ -48,40 +49,40 @@ def parser() -> argparse.ArgumentParser:
     return root
 
 
-def options(args: argparse.Namespace, textures: TextureLibrary) -> dict:
+def options(args: argparse.Namespace, assets: Assets) -> dict:
     height, width = (int(n) for n in args.size.split("x"))
     return {
         "size": (height, width),
         "device": args.device,
         "kinds": dict.fromkeys(args.kinds.split(","), 1.0) if args.kinds else None,
-        "textures": textures,
+        "assets": assets,
         "quality": Quality(args.samples, args.ambient),
         "workers": args.workers,
     }
 
 
-def sheet(args: argparse.Namespace, textures: TextureLibrary) -> None:
+def sheet(args: argparse.Namespace, assets: Assets) -> None:
     panels: list = []
     if args.clips:
-        for clip in render_clips(args.seed, args.count, args.frames, rate=args.rate, **options(args, textures)):
+        for clip in render_clips(args.seed, args.count, args.frames, rate=args.rate, **options(args, assets)):
             panels += [panel(clip, k) for k in (0, len(clip) // 2)]
     else:
-        more = options(args, textures)
+        more = options(args, assets)
         for batch in render_batches(args.seed, args.count, batch=args.views, frames_per_scene=args.views, **more):
             panels += [panel(batch, k) for k in range(len(batch))]
     write_sheet(args.out, panels)
 
 
-def clips(args: argparse.Namespace, textures: TextureLibrary) -> None:
-    made = render_clips(args.seed, args.count, args.frames, rate=args.rate, **options(args, textures))
+def clips(args: argparse.Namespace, assets: Assets) -> None:
+    made = render_clips(args.seed, args.count, args.frames, rate=args.rate, **options(args, assets))
     for number, clip in enumerate(made):
         folder = args.out / f"{clip.kinds[0]}_{args.seed}_{number:04d}"
         write_sequence(folder, clip, args.rate)
         print(folder)
 
 
-def bench(args: argparse.Namespace, textures: TextureLibrary) -> None:
-    more = options(args, textures)
+def bench(args: argparse.Namespace, assets: Assets) -> None:
+    more = options(args, assets)
     if args.clips:
         made = render_clips(args.seed, args.count + 1, args.frames, rate=args.rate, **more)
     else:
@@ -108,8 +109,8 @@ def main() -> None:
         for path in render_demo(args.out, args.device):
             print(path, path.stat().st_size)
         return
-    textures = library(seed=0, photos=args.photos)
-    {"sheet": sheet, "clips": clips, "bench": bench}[args.verb](args, textures)
+    assets = load_assets(photos=args.photos, meshes=args.meshes)
+    {"sheet": sheet, "clips": clips, "bench": bench}[args.verb](args, assets)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -15,7 +16,7 @@ try:
 except native.CompilerError as missing:
     pytest.skip(f"the ray caster cannot be built: {missing}", allow_module_level=True)
 
-from render import Quality, Renderer, TextureLibrary, render_batches, render_clips, shapes  # noqa: E402
+from render import Assets, Quality, Renderer, TextureLibrary, effects, load_assets, render_batches, render_clips, shapes  # noqa: E402
 from render.kinds import KINDS  # noqa: E402
 from render.pack import View  # noqa: E402
 from render.scene import (  # noqa: E402
@@ -31,7 +32,6 @@ from render.scene import (  # noqa: E402
     place,
     rotation,
 )
-from render.textures import library  # noqa: E402
 
 SIZE = (48, 64)
 GEOMETRY = ("depth", "normal", "object")
@@ -45,8 +45,8 @@ def renderer() -> Renderer:
 
 
 @pytest.fixture(scope="module")
-def textures() -> TextureLibrary:
-    return library(seed=0, each=1)
+def assets() -> Assets:
+    return load_assets(seed=0, each=1)
 
 
 def camera(eye: tuple[float, ...] = (0, 0, 4), target: tuple[float, ...] = (0, 0, 0), fov: float = 60) -> Camera:
@@ -114,8 +114,8 @@ def test_tessellated_curves_tell_the_normals_of_the_curve(renderer: Renderer, ma
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
-def test_normals_are_unit_and_face_the_camera_in_every_kind_of_scene(kind: str, textures: TextureLibrary) -> None:
-    batch = next(render_batches(3, 2, SIZE, batch=2, frames_per_scene=2, kinds={kind: 1}, textures=textures))
+def test_normals_are_unit_and_face_the_camera_in_every_kind_of_scene(kind: str, assets: Assets) -> None:
+    batch = next(render_batches(3, 2, SIZE, batch=2, frames_per_scene=2, kinds={kind: 1}, assets=assets))
     seen = batch.disparity > 0
     assert np.isfinite(batch.disparity).all()
     np.testing.assert_allclose(np.linalg.norm(batch.normal[seen], axis=-1), 1, atol=1e-4)
@@ -230,11 +230,11 @@ def test_far_textures_do_not_shimmer(renderer: Renderer) -> None:
     assert out["radiance"].std() < 0.02
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_does_not(textures: TextureLibrary) -> None:
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(assets: Assets) -> None:
     def one(seed: int, threads: str) -> list[np.ndarray]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("OMP_NUM_THREADS", threads)
-            batch = next(render_batches(seed, 2, SIZE, batch=2, frames_per_scene=1, textures=textures))
+            batch = next(render_batches(seed, 2, SIZE, batch=2, frames_per_scene=1, assets=assets))
         return [batch.rgb, batch.disparity, batch.normal]
 
     first, again, other = one(1, "1"), one(1, "2"), one(2, "1")
@@ -242,14 +242,14 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(textures: Textu
     assert not np.array_equal(first[1], other[1])
 
 
-def test_going_on_after_a_break_gives_what_would_have_come(textures: TextureLibrary) -> None:
-    whole = list(render_batches(5, 4, SIZE, batch=2, frames_per_scene=1, textures=textures))
-    rest = list(render_batches(5, 2, SIZE, batch=2, frames_per_scene=1, textures=textures, first=2))
+def test_going_on_after_a_break_gives_what_would_have_come(assets: Assets) -> None:
+    whole = list(render_batches(5, 4, SIZE, batch=2, frames_per_scene=1, assets=assets))
+    rest = list(render_batches(5, 2, SIZE, batch=2, frames_per_scene=1, assets=assets, first=2))
     assert np.array_equal(whole[1].rgb, rest[0].rgb)
 
 
-def test_a_clip_has_flow_that_its_frames_obey(textures: TextureLibrary) -> None:
-    clip = next(render_clips(4, 1, 3, SIZE, kinds={"room": 1}, textures=textures))
+def test_a_clip_has_flow_that_its_frames_obey(assets: Assets) -> None:
+    clip = next(render_clips(4, 1, 3, SIZE, kinds={"room": 1}, assets=assets))
     assert clip.flow_forward.shape == (3, *SIZE, 2)
     assert clip.pose.shape == (3, 4, 4)
     landed = np.round(pixels() + clip.flow_forward[0]).astype(int)
@@ -264,19 +264,74 @@ def test_sizes_that_do_not_divide_are_refused() -> None:
         next(render_batches(0, 5, SIZE, batch=2))
 
 
-def test_an_unknown_kind_is_named(textures: TextureLibrary) -> None:
+def test_an_unknown_kind_is_named(assets: Assets) -> None:
     with pytest.raises(KeyError, match="volcano"):
-        next(render_batches(0, 2, SIZE, batch=2, frames_per_scene=1, kinds={"volcano": 1.0}, textures=textures))
+        next(render_batches(0, 2, SIZE, batch=2, frames_per_scene=1, kinds={"volcano": 1.0}, assets=assets))
 
 
-def test_the_gpu_sees_what_the_cpu_sees(textures: TextureLibrary) -> None:
+def test_the_gpu_sees_what_the_cpu_sees(assets: Assets) -> None:
     torch = pytest.importorskip("torch")
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    arguments = {"batch": 4, "frames_per_scene": 2, "textures": textures}
+    arguments = {"batch": 4, "frames_per_scene": 2, "assets": assets}
     slow = next(render_batches(6, 4, SIZE, device="cpu", **arguments))
     fast = next(render_batches(6, 4, SIZE, device="cuda", **arguments))
     assert fast.rgb.is_cuda
     close = np.isclose(slow.disparity, fast.disparity.cpu().numpy(), rtol=1e-3)
     assert close.mean() > 0.998
     assert np.abs(slow.rgb.astype(int) - fast.rgb.cpu().numpy().astype(int)).mean() < 2
+
+
+@pytest.fixture
+def pictures() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return effects.blur(rng.random((2, 20, 27, 3)).astype(np.float32), 1.5)
+
+
+def test_jpeg_of_ours_is_as_far_off_as_the_codec_s(pictures: np.ndarray) -> None:
+    for quality in (20, 90):
+        ours = effects.jpeg(pictures, np.full(2, quality))
+        for before, after in zip(pictures, ours, strict=True):
+            picture = (before * 255 + 0.5).astype(np.uint8)
+            settings = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111]
+            _, blob = cv2.imencode(".jpg", picture[:, :, ::-1], settings)
+            theirs = cv2.imdecode(blob, cv2.IMREAD_COLOR)[:, :, ::-1] / 255
+            lost, ours_lost = np.abs(theirs - before).mean(), np.abs(after - before).mean()
+            assert 0.7 < ours_lost / lost < 1.4
+            assert np.abs(after - theirs).mean() < 0.5 * lost + 0.005
+
+
+def test_effects_do_nothing_at_strength_zero(pictures: np.ndarray) -> None:
+    zero, flow = np.zeros(2), np.ones((2, 20, 27, 2), np.float32)
+    np.testing.assert_allclose(effects.vignette(pictures, zero), pictures)
+    np.testing.assert_allclose(effects.sensor_noise(pictures, pictures, zero, zero), pictures)
+    np.testing.assert_allclose(effects.motion_blur(pictures, flow, zero), pictures, atol=1e-6)
+    np.testing.assert_allclose(effects.defocus(pictures, flow[..., 0], zero, zero), pictures, atol=1e-6)
+
+
+def test_motion_smears_along_the_flow_and_defocus_only_out_of_focus() -> None:
+    line = np.zeros((1, 21, 21, 3), np.float32)
+    line[:, :, 10] = 1
+    flow = np.zeros((1, 21, 21, 2), np.float32)
+    flow[..., 0] = 8
+    assert effects.motion_blur(line, flow, np.ones(1))[0, 10, 7, 0] > 0.05
+    assert effects.motion_blur(line, flow[..., ::-1], np.ones(1))[0, 10, 7, 0] == 0
+    disparity = np.full((1, 21, 21), 1.0, np.float32)
+    disparity[:, 10:] = 0.5
+    out = effects.defocus(line, disparity, np.array([1.0]), np.array([12.0]))
+    assert out[0, 3, 10, 0] == pytest.approx(1)
+    assert out[0, 17, 10, 0] < 0.4
+
+
+def test_effects_are_the_same_in_torch(pictures: np.ndarray) -> None:
+    torch = pytest.importorskip("torch")
+    one = np.ones(2)
+    for effect in (
+        lambda p: effects.jpeg(p, 40 * one),
+        lambda p: effects.vignette(p, one),
+        lambda p: effects.defocus(p, p[..., 0], 0.2 * one, 20 * one),
+        lambda p: effects.motion_blur(p, 10 * p[..., :2], one),
+        lambda p: effects.sensor_noise(p, p, 0.1 * one, 0.1 * one),
+    ):
+        there = effect(torch.from_numpy(pictures)).numpy()
+        assert np.abs(there - effect(pictures)).mean() < 1e-4

@@ -37,13 +37,28 @@ def footprint(piece: Piece) -> float:
     return 0.9 * float(max(abs(low[0]), abs(high[0]), abs(low[2]), abs(high[2])))
 
 
-def scatter(scene: Scene, looks: Looks, floor: Floor, y: float, count: int, makers: tuple[Maker, ...] = SMALL,
-            scale: tuple[float, float] = (1.0, 1.0)) -> list[Instance]:  # fmt: skip
-    """Stands up to `count` things on a floor at height y, without overlap. Returns what was placed."""
+def scatter(
+    scene: Scene,
+    looks: Looks,
+    floor: Floor,
+    y: float,
+    count: int,
+    makers: tuple[Maker, ...] = SMALL,
+    scale: tuple[float, float] = (1.0, 1.0),
+    found: tuple[float, float] | None = None,
+) -> list[Instance]:
+    """Stands up to `count` things on a floor at height y, without overlap. Returns what was placed.
+
+    makers: what things. scale: a random factor on their size. found: objects from files are mixed in where there are any,
+    with a largest side between these metres.
+    """
     out = []
     for _ in range(count):
-        piece = makers[looks.rng.integers(len(makers))](looks)
-        size = float(np.exp(looks.rng.uniform(*np.log(scale))))
+        if found and looks.objects and looks.rng.random() < 0.35:
+            piece, size = looks.object(), float(looks.rng.uniform(*found))
+        else:
+            piece = makers[looks.rng.integers(len(makers))](looks)
+            size = float(np.exp(looks.rng.uniform(*np.log(scale))))
         spot = floor.free_spot(looks.rng, footprint(piece) * size)
         if spot is None:
             continue

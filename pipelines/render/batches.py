@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from . import cameras, tone
+from .assets import Assets, load_assets
 from .cast import FLOW, GEOMETRY, Quality, Renderer
 from .kinds import KINDS, draw
 from .looks import Looks
 from .pack import View, pack
-from .textures import TextureLibrary, library
 from .tone import Development, develop
 
 Array = Any  # numpy.ndarray on the CPU, torch.Tensor on a GPU
@@ -80,11 +80,11 @@ class Plan:
     photos: float
 
 
-def prepare(plan: Plan, textures: TextureLibrary, number: int) -> Prepared:
+def prepare(plan: Plan, assets: Assets, number: int) -> Prepared:
     """Scene `number` of a plan: a pure function of its arguments."""
     rng = np.random.default_rng([plan.seed, number])
     kind = draw(rng, dict(plan.kinds) if plan.kinds else None)
-    scene = KINDS[kind][0](Looks(rng, textures, plan.photos))
+    scene = KINDS[kind][0](Looks(rng, assets.textures, plan.photos, assets.objects, assets.scenes))
     if plan.clip:
         seconds = np.arange(plan.frames) / plan.rate
         taken = cameras.path(rng, scene, plan.size, seconds)
@@ -123,23 +123,22 @@ def finish(renderer: Renderer, prepared: Prepared, size: tuple[int, int], clip: 
 _worker: dict[str, Any] = {}
 
 
-def _start_worker(plan: Plan, textures: TextureLibrary) -> None:
-    _worker.update(plan=plan, textures=textures)
+def _start_worker(plan: Plan, assets: Assets) -> None:
+    _worker.update(plan=plan, assets=assets)
 
 
 def _work(number: int) -> Prepared:
-    return prepare(_worker["plan"], _worker["textures"], number)
+    return prepare(_worker["plan"], _worker["assets"], number)
 
 
-def prepared_scenes(plan: Plan, textures: TextureLibrary, first: int, count: int, workers: int) -> Iterator[Prepared]:
+def prepared_scenes(plan: Plan, assets: Assets, first: int, count: int, workers: int) -> Iterator[Prepared]:
     """Scenes first .. first + count of a plan in order; with workers, made in as many processes, a few ahead."""
     if workers == 0:
         for number in range(first, first + count):
-            yield prepare(plan, textures, number)
+            yield prepare(plan, assets, number)
         return
-    light = TextureLibrary([], textures.by_kind)  # workers choose textures by index; they need no pixels
     context = multiprocessing.get_context("spawn")  # fork would copy a CUDA context
-    with ProcessPoolExecutor(workers, context, _start_worker, (plan, light)) as pool:
+    with ProcessPoolExecutor(workers, context, _start_worker, (plan, assets.without_pictures())) as pool:
         yield from _bounded(lambda n: pool.submit(_work, n), range(first, first + count), 2 * workers)
 
 
@@ -166,7 +165,7 @@ def render_batches(
     frames_per_scene: int = 4,
     device: str = "cpu",
     kinds: Mapping[str, float] | None = None,
-    textures: TextureLibrary | None = None,
+    assets: Assets | None = None,
     photos: float = 0.08,
     quality: Quality = GOOD,
     workers: int = 0,
@@ -177,7 +176,8 @@ def render_batches(
     Args:
         count: stills in all, a multiple of `batch`; batch: a multiple of frames_per_scene. size: (height, width).
         device: "cpu" (numpy) or "cuda[:N]" (torch tensors that never leave the GPU).
-        kinds: name of kinds.KINDS -> weight; default all. textures: from textures.library(photos=[...]); default procedural.
+        kinds: name of kinds.KINDS -> weight; default all. assets: from load_assets(photos=..., meshes=...);
+            default: procedural textures alone.
         photos: share of ordinary surfaces that wear a photograph. workers: processes that make scenes; 0: none but this.
         first: scenes to skip, to go on after a checkpoint: the batches from there on are the same as without a break.
 
@@ -187,11 +187,11 @@ def render_batches(
         raise ValueError(
             f"count {count} must be a multiple of batch {batch}, and that of frames_per_scene {frames_per_scene}"
         )
-    textures = textures if textures is not None else library(seed=0)
+    assets = assets or load_assets()
     plan = Plan(seed, size, frames_per_scene, False, 0.0, tuple(kinds.items()) if kinds else None, photos)
-    renderer = Renderer(textures, device)
+    renderer = Renderer(assets.textures, device)
     group: list[Rendered] = []
-    for prepared in prepared_scenes(plan, textures, first, count // frames_per_scene, workers):
+    for prepared in prepared_scenes(plan, assets, first, count // frames_per_scene, workers):
         group.append(finish(renderer, prepared, size, False, quality))
         if len(group) * frames_per_scene == batch:
             yield joined(group)
@@ -207,7 +207,7 @@ def render_clips(
     rate: float = 24.0,
     device: str = "cpu",
     kinds: Mapping[str, float] | None = None,
-    textures: TextureLibrary | None = None,
+    assets: Assets | None = None,
     photos: float = 0.08,
     quality: Quality = GOOD,
     workers: int = 0,
@@ -215,10 +215,10 @@ def render_clips(
 ) -> Iterator[Rendered]:
     """Short clips, one scene each: moving camera, moving things, flow, occlusion. Arguments as for render_batches;
     frames: in a clip; rate: frames a second."""
-    textures = textures if textures is not None else library(seed=0)
+    assets = assets or load_assets()
     plan = Plan(seed, size, frames, True, rate, tuple(kinds.items()) if kinds else None, photos)
-    renderer = Renderer(textures, device)
-    for prepared in prepared_scenes(plan, textures, first, count, workers):
+    renderer = Renderer(assets.textures, device)
+    for prepared in prepared_scenes(plan, assets, first, count, workers):
         yield finish(renderer, prepared, size, True, quality)
 
 

@@ -65,6 +65,16 @@ def probe(scene: Scene, cameras: list[Camera], size: tuple[int, int], seconds: l
     return [worth(d, o) for d, o in zip(seen["depth"], seen["object"], strict=True)]
 
 
+def heights(scene: Scene, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How far below and above points [n,3] the scene is, metres [n]; infinite where it is not."""
+    K = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]])
+    out = []
+    for step in (-1.0, 1.0):
+        views = [View(Camera(K, look_at(p, p + (0, step, 0)))) for p in points]
+        out.append(_prober().cast(scene, views, (1, 1), ("depth",))["depth"][:, 0, 0])
+    return out[0], out[1]
+
+
 def field_of_view(rng: np.random.Generator, scene: Scene, size: tuple[int, int]) -> np.ndarray:
     """Random intrinsics [3,3]; wide pictures get the wide end."""
     low, high = scene.fov

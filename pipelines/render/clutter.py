@@ -7,10 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 from . import shapes
-from .looks import Looks
+from .looks import Looks, Piece
 from .scene import Material, Mesh, place, rotation
 
-Piece = tuple[Mesh, tuple[Material, ...]]
 Maker = Callable[[Looks], Piece]
 
 

@@ -8,9 +8,12 @@ import numpy as np
 
 from .looks import Looks
 from .rooms import corridor, room
+from .scanned import scanned
 from .scene import Scene
 from .streets import street
 from .tabletop import floating, tabletop
+from .terrain import terrain
+from .thin import thin
 
 Generator = Callable[[Looks], Scene]
 KINDS: dict[str, tuple[Generator, float]] = {
@@ -19,6 +22,9 @@ KINDS: dict[str, tuple[Generator, float]] = {
     "tabletop": (tabletop, 2.0),
     "floating": (floating, 1.0),
     "street": (street, 2.5),
+    "terrain": (terrain, 1.0),
+    "thin": (thin, 1.5),
+    "scanned": (scanned, 1.5),
 }
 
 

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import colorsys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from .scene import Material
+from .scene import Material, Mesh
 from .textures import TextureLibrary
 
 Color = tuple[float, float, float]
+Piece = tuple[Mesh, tuple[Material, ...]]
 
 
 @dataclass(eq=False)
 class Looks:
-    """rng: the scene's generator. library: where textures come from. photos: how often a surface wears a photograph."""
+    """rng: the scene's generator. library: where textures come from. photos: how often a surface wears a photograph.
+    objects, scenes: meshes from files to use, as in assets.Assets."""
 
     rng: np.random.Generator
     library: TextureLibrary
     photos: float = 0.08
+    objects: Sequence[Piece] = ()
+    scenes: Sequence[Piece] = ()
+
+    def object(self) -> Piece:
+        """One of the objects from files, its largest side 1; now and then in another material."""
+        mesh, materials = self.objects[int(self.rng.integers(len(self.objects)))]
+        return (mesh, tuple(self.any() for _ in materials)) if self.rng.random() < 0.15 else (mesh, materials)
 
     def color(self, saturation: tuple[float, float] = (0.1, 0.8), value: tuple[float, float] = (0.15, 0.9)) -> Color:
         """Linear RGB."""
@@ -62,7 +72,10 @@ class Looks:
         return self._textured(("asphalt", "asphalt", "stone", "noise"), (0.15, 0.5), specular=0.05, roughness=0.7)
 
     def meadow(self) -> Material:
-        return self._textured(("grass", "grass", "noise"), (0.1, 0.5), specular=0.0, roughness=1.0)
+        return replace(
+            self._textured(("grass", "grass", "noise"), (0.1, 0.5), specular=0.0, roughness=1.0),
+            color=(1.0, float(self.rng.uniform(0.85, 1.0)), float(self.rng.uniform(0.6, 1.0))),
+        )
 
     def leaf(self) -> Material:
         r, g, b = colorsys.hsv_to_rgb(
@@ -82,7 +95,10 @@ class Looks:
     def paint(self) -> Material:
         """One flat colour, dull to glossy."""
         glossy = self.rng.random() < 0.4
-        sheen: dict[str, Any] = {"specular": float(self.rng.uniform(0.2, 0.8)), "roughness": float(self.rng.uniform(0.05, 0.4))}
+        sheen: dict[str, Any] = {
+            "specular": float(self.rng.uniform(0.2, 0.8)),
+            "roughness": float(self.rng.uniform(0.05, 0.4)),
+        }
         return Material(self.color(), **(sheen if glossy else self._sheen(0.3)))
 
     def white(self) -> Material:

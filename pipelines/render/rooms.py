@@ -26,7 +26,7 @@ def room(looks: Looks) -> Scene:
         if spot is not None:
             scene.add(*piece, place(spot[0], 0, spot[1], float(r.uniform(0, 2 * np.pi))))
             top_clutter(scene, looks, piece, spot, 0.0)
-    loose += scatter(scene, looks, floor, 0, int(r.integers(0, 7)), scale=(0.8, 2.5))
+    loose += scatter(scene, looks, floor, 0, int(r.integers(0, 7)), scale=(0.8, 2.5), found=(0.2, 0.9))
     if r.random() < 0.3:
         loose += scatter(scene, looks, floor, 0, 1, (figure,), (0.9, 1.05))
     if r.random() < 0.4:
@@ -170,7 +170,7 @@ def top_clutter(scene: Scene, looks: Looks, piece: Piece, spot: np.ndarray, turn
     surface = Floor(-half[0], half[0], -half[2], half[2])
     makers = (*SMALL, furniture.screen) if half[0] > 0.4 else SMALL
     before = len(scene.instances)
-    scatter(scene, looks, surface, 0, int(looks.rng.integers(1, 7)), makers)
+    scatter(scene, looks, surface, 0, int(looks.rng.integers(1, 7)), makers, found=(0.1, 0.35))
     to_top = place(spot[0], float(high[1]), spot[1], turn)
     for k in range(before, len(scene.instances)):
         instance = scene.instances[k]

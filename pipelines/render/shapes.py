@@ -200,8 +200,8 @@ def at(mesh: Mesh, x: float, y: float, z: float) -> Mesh:
     return moved(mesh, t)
 
 
-def merged(meshes: Sequence[Mesh]) -> Mesh:
-    """One mesh of several; flat ones keep their faces' normals among smooth ones."""
+def merged(meshes: Sequence[Mesh], exact: bool = True) -> Mesh:
+    """One mesh of several; flat ones keep their faces' normals among smooth ones. exact: see Mesh.exact_normals."""
     smooth = any(m.normals is not None for m in meshes)
     parts = [_facetted(m) if smooth and m.normals is None else m for m in meshes]
     starts = np.cumsum([0] + [len(m.positions) for m in parts])
@@ -211,7 +211,7 @@ def merged(meshes: Sequence[Mesh]) -> Mesh:
         np.concatenate([m.normals for m in parts if m.normals is not None]) if smooth else None,
         np.concatenate([m.uvs if m.uvs is not None else np.zeros((len(m.positions), 2), np.float32) for m in parts]),
         np.concatenate([m.slots if m.slots is not None else np.zeros(len(m.faces), np.int32) for m in parts]),
-        smooth,
+        smooth and exact,
     )
 
 

@@ -30,7 +30,7 @@ def tabletop(looks: Looks) -> Scene:
     scene.add(shapes.quad((-4, 0, back), (8, 0, 0), (0, 3.2, 0)), looks.wall())
     scene.add(shapes.quad((-4, 0, 4), (0, 0, -8), (0, 3.2, 0)), looks.wall())
     scene.add(shapes.quad((4, 0, -4), (0, 0, 8), (0, 3.2, 0)), looks.wall())
-    things = scatter(scene, looks, Floor(-w / 2, w / 2, -d / 2, d / 2), h, int(r.integers(6, 28)))
+    things = scatter(scene, looks, Floor(-w / 2, w / 2, -d / 2, d / 2), h, int(r.integers(6, 28)), found=(0.08, 0.35))
     stacked = [t for t in things if r.random() < 0.15]
     for thing in stacked:
         top = thing.transform[:3, 3] + (0, float(thing.shape.bounds[1, 1]), 0)
@@ -80,6 +80,8 @@ def _solid(scene: Scene, looks: Looks, at: np.ndarray, size: float):
     r = looks.rng
     kind = int(r.integers(7))
     turned = tumbled(r, at, size)
+    if looks.objects and r.random() < 0.3:
+        return scene.add(*looks.object(), turned)
     if kind == 0:
         return scene.add(Sphere(), looks.any(), turned @ scaling(r.uniform(0.3, 1, 3)))
     if kind == 1:
