@@ -134,7 +134,8 @@ def _check_types(config: object) -> None:
     for name, hint in get_type_hints(type(config)).items():
         value = getattr(config, name)
         if not _fits(value, hint):
-            raise UsageError(f"got {value!r}, takes {_wanted(hint)}", _option(name), _near_choice(value, hint))
+            got = ",".join(map(str, value)) if isinstance(value, tuple) else value
+            raise UsageError(f"got {got!r}, takes {_wanted(hint)}", _option(name), _near_choice(value, hint))
 
 
 def _fits(value: object, hint: Any) -> bool:
@@ -165,7 +166,8 @@ def _wanted(hint: Any) -> str:
 
 
 def _near_choice(value: object, hint: Any) -> str | None:
-    return near_name(value, _choices(hint)) if isinstance(value, str) else None
+    wrong = [part for part in (value if isinstance(value, tuple) else [value]) if str(part) not in _choices(hint)]
+    return near_name(str(wrong[0]), _choices(hint)) if wrong else None
 
 
 def _option(name: str) -> str:

@@ -37,22 +37,32 @@ class Lotus2VideoError(Exception):
 
 
 class UsageError(Lotus2VideoError):
+    """An option, a config key or a combination that makes no sense."""
+
     exit_code = 2
 
 
 class InputError(Lotus2VideoError):
+    """The source is missing, unreadable, empty, or not a video."""
+
     exit_code = 3
 
 
 class WeightsError(Lotus2VideoError):
+    """Weights are missing, incomplete, or not those of the model."""
+
     exit_code = 4
 
 
 class OutputError(Lotus2VideoError):
+    """The destination is there already, cannot be written, or is full."""
+
     exit_code = 5
 
 
 class TruncatedInput(InputError):
+    """The source broke off; every frame before that was good."""
+
     exit_code = 6
 
 

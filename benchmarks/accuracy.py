@@ -1,0 +1,125 @@
+"""How right a model is, frame by frame, on sequences with known geometry, and beside a peer in the same run.
+
+    python benchmarks/accuracy.py SEQUENCE... [--model mini] [--peer FOLDER] [--every N] [--pictures OUT]
+
+Each frame's disparity is fitted to the truth by a scale and a shift of its own, as in the published Lotus-2 evaluation.
+Prints a table and, last, one JSON line. --peer is a depth-estimation model of transformers, run at its own default size.
+--pictures writes a contact sheet a sequence: picture, truth, the model, its error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from peers import Estimate, ours, transformers_model
+from sequences import Sequence, load
+
+from lotus2_video import ModelOptions
+from lotus2_video.ops import metrics
+from lotus2_video.ops.colour import apply_colormap, encode_normal
+
+
+def resized(prediction: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return cv2.resize(prediction, size[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def measure(estimate: Estimate, sequence: Sequence) -> dict[str, Any]:
+    """The mean scores of a model on a sequence."""
+    depth, sharp, normals = [], [], []
+    for i in range(len(sequence.rgb)):
+        found, truth = estimate(sequence.picture(i)), sequence.depth(i)
+        disparity = resized(found["depth"], truth.shape)
+        depth.append(asdict(metrics.score_frame(disparity, truth)))
+        if (truth > 0).all():  # boundaries need truth everywhere
+            fit = metrics.align_least_squares_disparity(disparity, truth)
+            sharp.append(metrics.boundary_f1(metrics.to_depth(disparity, *fit), truth))
+        true_normal = sequence.normal(i)
+        if "normal" in found and true_normal is not None:
+            score = metrics.score_normals(resized(found["normal"], true_normal.shape[:2]), true_normal)
+            normals.append({"normal_mean": score.mean, "normal_median": score.median}
+                           | {f"normal_within_{limit:g}": share for limit, share in score.within.items()})  # fmt: skip
+    return _mean(depth) | ({"boundary_f1": float(np.mean(sharp))} if sharp else {}) | _mean(normals)
+
+
+def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
+    return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]} if rows else {}
+
+
+def draw(estimate: Estimate, sequence: Sequence, path: Path, count: int = 6) -> None:
+    """A sheet with one row a frame: picture, true disparity, the model's, and where it is off (white: 25 % or more)."""
+    rows = []
+    for i in np.linspace(0, len(sequence.rgb) - 1, count).round().astype(int):
+        picture, truth = sequence.picture(i), sequence.depth(i)
+        found = estimate(picture)
+        disparity = resized(found["depth"], truth.shape)
+        scale, shift = metrics.align_least_squares_disparity(disparity, truth)
+        known = truth > 0
+        true_disparity = np.where(known, 1 / np.maximum(truth, 1e-3), 0)
+        top = float(np.percentile(true_disparity[known], 99))
+        error = np.abs(metrics.to_depth(disparity, scale, shift) / np.maximum(truth, 1e-3) - 1) * 4
+        cells = [cv2.resize(picture, truth.shape[::-1], interpolation=cv2.INTER_AREA),
+                 *(apply_colormap(np.clip(m / top, 0, 1).astype(np.float32), "spectral")
+                   for m in (true_disparity, scale * disparity + shift)),
+                 apply_colormap(np.clip(np.where(known, error, 0), 0, 1).astype(np.float32), "gray")]  # fmt: skip
+        if "normal" in found:
+            cells.append(np.round(encode_normal(resized(found["normal"], truth.shape)) * 255).astype(np.uint8))
+        rows.append(np.hstack(cells))
+    sheet = np.vstack(rows)
+    scale = min(1.0, 1800 / sheet.shape[1])
+    cv2.imwrite(str(path), cv2.resize(sheet, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)[:, :, ::-1])
+
+
+def table(rows: list[tuple[str, str, dict[str, float]]]) -> str:
+    lines = [
+        f"{'sequence':18}{'model':12}{'AbsRel':>8}{'delta1':>8}{'delta2':>8}{'delta3':>8}{'edge F1':>9}{'normal':>8}"
+    ]
+    for sequence, model, score in rows:
+        cells = [score[k] for k in ("absrel", "delta1", "delta2", "delta3")]
+        line = f"{sequence:18}{model:12}" + "".join(f"{cell:8.4f}" for cell in cells)
+        line += "".join(f"{score[k]:{w}}" if k in score else f"{'-':>{w.split('.')[0]}}"
+                        for k, w in (("boundary_f1", "9.4f"), ("normal_mean", "8.2f")))  # fmt: skip
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sequences", nargs="+", type=Path)
+    parser.add_argument("--model", default="mini")
+    parser.add_argument("--weights")
+    parser.add_argument("--res", type=int)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--peer", help="folder of a transformers depth-estimation model")
+    parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--pictures", type=Path)
+    options = parser.parse_args()
+    models = {
+        options.model: ours(options.model, ModelOptions(("depth",), options.weights, options.res, options.device))
+    }
+    if options.peer:
+        models["peer"] = transformers_model(options.peer)
+    rows, ratios = [], {}
+    for folder in options.sequences:
+        sequence = load(folder, options.every)
+        scores = {name: measure(estimate, sequence) for name, estimate in models.items()}
+        rows += [(sequence.name, name, score) for name, score in scores.items()]
+        if options.peer:
+            ratios[sequence.name] = scores[options.model]["absrel"] / scores["peer"]["absrel"]
+        if options.pictures:
+            options.pictures.mkdir(parents=True, exist_ok=True)
+            draw(models[options.model], sequence, options.pictures / f"{sequence.name}.png")
+    print(table(rows))
+    for name, ratio in ratios.items():
+        print(f"{name}: AbsRel {ratio:.2f} times the peer's")
+    report = [{"sequence": s, "model": m} | score for s, m, score in rows]
+    print(json.dumps({"benchmark": "accuracy", "scores": report, "absrel_over_peer": ratios}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""Models to compare with: any of ours by name, and any of transformers' by folder, run as its own documentation does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from lotus2_video import ModelOptions, make_predictor
+from lotus2_video.ops.resample import shrink
+
+Estimate = Callable[[np.ndarray], dict[str, np.ndarray]]  # uint8 [H,W,3] -> {"depth": disparity, "normal": ...}
+
+
+def ours(model: str, options: ModelOptions | None = None) -> Estimate:
+    """One of our models, per frame, at its default size."""
+    predictor = make_predictor(model, options or ModelOptions())
+
+    def estimate(rgb: np.ndarray) -> dict[str, np.ndarray]:
+        small = shrink(rgb, predictor.input_size(*rgb.shape[:2]))
+        maps = predictor.predict(small[None])[0]
+        return {name: value for name, value in vars(maps).items() if value is not None}
+
+    return estimate
+
+
+def transformers_model(folder: str) -> Estimate:
+    """A depth-estimation model through transformers in torch, at its own default size."""
+    import torch
+    from transformers import AutoImageProcessor, AutoModelForDepthEstimation
+
+    processor = AutoImageProcessor.from_pretrained(folder)
+    network = AutoModelForDepthEstimation.from_pretrained(folder).float().eval()
+
+    @torch.inference_mode()
+    def estimate(rgb: np.ndarray) -> dict[str, np.ndarray]:
+        return {"depth": network(**processor(images=rgb, return_tensors="pt")).predicted_depth[0].numpy()}
+
+    return estimate

@@ -1,0 +1,54 @@
+"""The thread that runs ahead: bounded, in order, errors carried over, always joined."""
+
+import threading
+import time
+
+import pytest
+
+from lotus2_video.prefetch import prefetch
+
+
+def test_order_and_end():
+    with prefetch(range(100), depth=3) as items:
+        assert list(items) == list(range(100))
+
+
+def test_runs_ahead_no_further_than_its_depth():
+    taken = []
+
+    def source():
+        for i in range(1000):
+            taken.append(i)
+            yield i
+
+    with prefetch(source(), depth=3) as items:
+        next(items)
+        time.sleep(0.1)
+        assert len(taken) <= 6
+
+
+def test_an_error_arrives_after_the_items_before_it():
+    def source():
+        yield 1
+        raise KeyError("gone")
+
+    items = prefetch(source())
+    assert next(items) == 1
+    with pytest.raises(KeyError):
+        next(items)
+
+
+def test_leaving_early_closes_the_generator_and_joins_the_thread():
+    closed = []
+
+    def source():
+        try:
+            yield from range(1000)
+        finally:
+            closed.append(True)
+
+    before = threading.active_count()
+    with prefetch(source(), depth=1) as items:
+        next(items)
+    assert closed == [True]
+    assert threading.active_count() == before
