@@ -122,11 +122,13 @@ def outdoor_light(looks: Looks) -> Lighting:
     sky = (dim(zenith, glow), dim(horizon, glow), (0.3, 0.29, 0.27))
     up = float(rng.uniform(0.35, 0.6) if clear else rng.uniform(0.8, 1.2)) * glow
     ambient = ((up * 0.85, up * 0.95, up * 1.15), dim((0.9, 0.95, 1.0), up * 0.8), dim((0.5, 0.48, 0.42), up))
-    fog = float(np.exp(rng.uniform(np.log(0.002), np.log(0.04)))) if rng.random() < 0.25 else 0.0
+    fog = float(np.exp(rng.uniform(np.log(0.002), np.log(0.04)))) if rng.random() < 0.2 else 0.0
+    painted = looks.library.pick(rng, "sky") if fog == 0 and rng.random() < 0.6 else -1
     return Lighting(
         (light,) if clear else (),
-        sky,
-        ambient=ambient,
+        sky if painted < 0 else (dim((1.0, 1.0, 1.0), glow), *sky[1:]),
+        painted,
+        ambient,
         ambient_reach=float(rng.uniform(2, 8)),
         bounce=0.3,
         fog_color=dim(horizon, glow * 0.9),

@@ -22,7 +22,7 @@ from .tone import Development, develop
 Array = Any  # numpy.ndarray on the CPU, torch.Tensor on a GPU
 
 
-GOOD = Quality(samples=4, ambient=1)
+GOOD = Quality(samples=4, ambient=2)
 
 
 @dataclass(frozen=True, eq=False)

@@ -189,6 +189,24 @@ def patches(rng: Rng) -> np.ndarray:
     return _bytes(out * (0.9 + 0.1 * fractal(rng, 0.5)[..., None]))
 
 
+def sky(rng: Rng) -> np.ndarray:
+    """A panorama [256,1024,3], zenith above, ground haze below: clear, cloudy, overcast, or dusk."""
+    v = np.linspace(0, 1, 256, dtype=np.float32)[:, None] * np.ones((1, 1024), np.float32)
+    top = np.array(
+        colorsys.hsv_to_rgb(rng.uniform(0.55, 0.64), rng.uniform(0.2, 0.75), rng.uniform(0.45, 0.95)), np.float32
+    )
+    low = near(rng, np.array([0.93, 0.93, 0.95], np.float32), 0.04)
+    if rng.random() < 0.25:
+        low = np.array(colorsys.hsv_to_rgb(rng.uniform(0.02, 0.12), rng.uniform(0.2, 0.6), 0.97), np.float32)
+    base = blend(low, top, np.clip((0.5 - v) * 2.2, 0, 1) ** 0.6)
+    cover = rng.uniform(-0.3, 1.2)
+    puffs = np.tile(fractal(rng, rng.uniform(0.7, 1.1)), (1, 4)) * 0.6
+    puffs = puffs + np.repeat(fractal(rng, 1.3), 4, 1)[:, :1024] * 0.4
+    white = np.clip((puffs - 1 + cover) * rng.uniform(1.5, 5), 0, 1)
+    shade = near(rng, np.array([0.9, 0.9, 0.92], np.float32) * rng.uniform(0.75, 1.05), 0.03)
+    return _bytes(blend(base, shade * (0.85 + 0.15 * puffs[..., None]), white * (v < 0.55)))
+
+
 KINDS: dict[str, Make] = {
     "noise": noise,
     "plaster": plaster,
@@ -204,4 +222,5 @@ KINDS: dict[str, Make] = {
     "dots": dots,
     "text": text,
     "patches": patches,
+    "sky": sky,
 }

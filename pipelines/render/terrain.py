@@ -9,7 +9,7 @@ from .arrange import outdoor_light
 from .clutter import Piece, figure
 from .looks import Looks
 from .patterns import fractal
-from .scene import Motion, Scene, place
+from .scene import Material, Motion, Scene, place
 from .streets import house
 
 EXTENT, POINTS = 240.0, 160  # metres, samples a side
@@ -19,7 +19,7 @@ class Ground:
     """A height for every place, metres."""
 
     def __init__(self, rng: np.random.Generator):
-        rough, rise = rng.uniform(1.3, 1.8), float(np.exp(rng.uniform(np.log(1.5), np.log(45))))
+        rough, rise = rng.uniform(1.3, 1.8), float(np.exp(rng.uniform(np.log(5), np.log(80))))
         bumps = fractal(rng, rough, size=256)[:POINTS, :POINTS] - 0.5
         x, z = np.meshgrid(np.linspace(-1, 1, POINTS), np.linspace(-1, 1, POINTS))
         rim = np.clip(np.hypot(x, z) - 0.1, 0, None) ** 1.3  # calmer where the camera is, hills around
@@ -43,10 +43,10 @@ def terrain(looks: Looks) -> Scene:
     scene.add(
         shapes.heightfield(ground.heights, (EXTENT, EXTENT)), looks.meadow() if r.random() < 0.8 else looks.ground()
     )
+    level = -np.inf
     if r.random() < 0.25:
-        level = float(np.quantile(ground.heights, r.uniform(0.1, 0.4)))
-        water = looks.dark()
-        water = type(water)((0.02, 0.05, 0.06), specular=0.8, roughness=0.08, mirror=float(r.uniform(0.2, 0.6)))
+        level = float(np.quantile(ground.heights, r.uniform(0.05, 0.3)))
+        water = Material((0.02, 0.05, 0.06), specular=0.8, roughness=0.08, mirror=float(r.uniform(0.2, 0.6)))
         scene.add(shapes.quad((-EXTENT, level, EXTENT), (2 * EXTENT, 0, 0), (0, 0, -2 * EXTENT)), water)
     _spread(
         scene,
@@ -73,7 +73,7 @@ def terrain(looks: Looks) -> Scene:
         scene.move(walker, Motion(velocity=(float(r.normal(0, 0.8)), 0.0, float(r.normal(0, 0.8)))))
     scene.lighting = outdoor_light(looks)
     for x, z in r.uniform(-16, 16, (12, 2)):
-        y = ground.at(x, z)
+        y = max(ground.at(x, z), level)
         scene.eyes.append(np.array([[x, y + 0.7, z], [x, y + r.choice([2.0, 2.2, 9.0]), z]]))
     for x, z in r.uniform(-50, 50, (8, 2)):
         scene.interest.append(np.array([x, ground.at(x, z) + r.uniform(0, 2), z]))
