@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -16,7 +17,19 @@ try:
 except native.CompilerError as missing:
     pytest.skip(f"the ray caster cannot be built: {missing}", allow_module_level=True)
 
-from render import Assets, Quality, Renderer, TextureLibrary, effects, load_assets, render_batches, render_clips, shapes  # noqa: E402
+from render import (  # noqa: E402
+    Assets,
+    Quality,
+    Renderer,
+    TextureLibrary,
+    effects,
+    load_assets,
+    media,
+    render_batches,
+    render_clips,
+    shapes,
+)
+from render.glb import load_glb  # noqa: E402
 from render.kinds import KINDS  # noqa: E402
 from render.pack import View  # noqa: E402
 from render.scene import (  # noqa: E402
@@ -335,3 +348,58 @@ def test_effects_are_the_same_in_torch(pictures: np.ndarray) -> None:
     ):
         there = effect(torch.from_numpy(pictures)).numpy()
         assert np.abs(there - effect(pictures)).mean() < 1e-4
+
+
+def test_workers_make_the_same_scenes(assets: Assets) -> None:
+    alone, helped = (
+        next(render_batches(8, 2, SIZE, batch=2, frames_per_scene=1, kinds={"tabletop": 1}, assets=assets, workers=n))
+        for n in (0, 1)
+    )
+    assert np.array_equal(alone.rgb, helped.rgb)
+    assert np.array_equal(alone.disparity, helped.disparity)
+
+
+def test_a_sequence_on_disk_is_in_the_layout_of_the_evaluation_data(assets: Assets, tmp_path: Path) -> None:
+    clip = next(render_clips(4, 1, 2, SIZE, kinds={"tabletop": 1}, assets=assets))
+    media.write_sequence(tmp_path, clip)
+    depth = cv2.imread(str(tmp_path / "depth/000001.png"), cv2.IMREAD_UNCHANGED) / 1000
+    seen = depth > 0
+    np.testing.assert_allclose(depth[seen], 1 / clip.disparity[1][seen], atol=6e-4)
+    axes = cv2.imread(str(tmp_path / "normal/000001.png"))[:, :, ::-1] / 127.5 - 1
+    np.testing.assert_allclose((axes * (1, -1, -1))[seen], clip.normal[1][seen], atol=0.006)
+    np.testing.assert_allclose(np.loadtxt(tmp_path / "K.txt"), clip.K[0], atol=1e-4)
+    poses = np.loadtxt(tmp_path / "poses.txt").reshape(-1, 4, 4)
+    np.testing.assert_allclose(poses, clip.pose, atol=1e-5)
+    rgb = cv2.imread(str(tmp_path / "rgb/000000.png"))[:, :, ::-1]
+    assert np.array_equal(rgb, clip.rgb[0])
+    with av.open(str(tmp_path / "clip.mp4")) as video:
+        assert sum(1 for _ in video.decode(video=0)) == 2
+
+
+def test_a_glb_file_comes_in_with_its_size_and_its_pictures(shared: Path) -> None:
+    folder = shared / "data" / "scenes"
+    textures = TextureLibrary()
+    mesh, materials = load_glb(folder / "suzanne.glb", textures)
+    assert len(mesh.faces) == 3936
+    np.testing.assert_allclose(mesh.bounds, [[-1.34, -0.98, -0.8], [1.34, 0.95, 0.83]], atol=0.01)
+    assert len(textures.pictures) == 1
+    assert materials[0].texture == 0
+    corners = mesh.positions[mesh.faces]
+    flat = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    assert mesh.normals is not None
+    outward = (flat * mesh.normals[mesh.faces].mean(1)).sum(-1)
+    assert (outward > 0).mean() > 0.99
+
+
+def test_what_is_not_for_training_is_not_loaded(shared: Path) -> None:
+    folder = shared / "data" / "scenes"
+    assets = load_assets(each=1, meshes=folder)
+    assert len(assets.objects) + len(assets.scenes) == len(list(folder.glob("*.glb")))
+    assert all(abs(float(np.ptp(m.bounds, 0).max()) - 1) < 1e-3 for m, _ in assets.objects)
+
+
+def test_a_file_that_is_no_glb_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "broken.glb"
+    path.write_bytes(b"not a scene at all, but long enough")
+    with pytest.raises(ValueError, match=r"broken\.glb"):
+        load_glb(path, TextureLibrary())

@@ -21,7 +21,8 @@ def write_video(
         video.pix_fmt, video.time_base = "yuv420p", Fraction(1, rate)
         sound = out.add_stream("aac", rate=48000, layout="mono", bit_rate=48000) if audio is not None else None
         for index, picture in enumerate(pictures):
-            video.height, video.width = picture.shape[:2]
+            if index == 0:
+                video.height, video.width = picture.shape[:2]
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24")
             frame.pts = index
             out.mux(video.encode(frame))
