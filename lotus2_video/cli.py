@@ -87,11 +87,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parse(words: list[str]) -> argparse.Namespace:
-    if not words:
-        words = ["--help"]
+    if words in ([], ["-h"], ["--help"]):
+        words = ["run", "--help"]
     first = next((word for word in words if not word.startswith("-") or word == "-"), None)
     bare = first is not None and first not in COMMANDS
-    if bare or (first is None and words[0] not in ("--help", "-h", "--version")):
+    if bare or (first is None and words[0] != "--version"):
         words = ["run", *words]
     parser = _build_parser()
     options, unknown = parser.parse_known_args(words)
@@ -101,18 +101,14 @@ def _parse(words: list[str]) -> argparse.Namespace:
 
 
 def _build_parser() -> _Parser:
-    parser = _Parser(
-        prog="lotus2-video",
-        description="Steady depth and surface-normal video from any footage.",
-        usage="lotus2-video INPUT [-o OUT] [options]\n       lotus2-video {run,info,models} ...",
-        epilog="`lotus2-video run --help` lists the options of a run.",
-        allow_abbrev=False,
-    )
+    parser = _Parser(prog="lotus2-video", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"lotus2-video {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="{run,info,models}", required=True)
-    _add_run(commands.add_parser("run", help="estimate the maps of INPUT (the default)", allow_abbrev=False))
-    _add_info(commands.add_parser("info", help="what a file is", allow_abbrev=False))
-    _add_models(commands.add_parser("models", help="which models there are", allow_abbrev=False))
+    usage = "lotus2-video INPUT [-o OUT] [options]\n       lotus2-video info INPUT [--json]\n       lotus2-video models"
+    about = "Steady depth and surface-normal video from any footage."
+    _add_run(commands.add_parser("run", usage=usage, description=about, allow_abbrev=False))
+    _add_info(commands.add_parser("info", description="What a file is.", allow_abbrev=False))
+    _add_models(commands.add_parser("models", description="Which models there are.", allow_abbrev=False))
     return parser
 
 

@@ -323,16 +323,16 @@ class Run:
             groups, lr=0.0, weight_decay=0.03, betas=(0.9, 0.98), fused=device.type == "cuda"
         )
 
-    def step(self, value: Tensor, samples: int, progress: float) -> None:
-        warm = min(1.0, (self.samples + 1) / 50_000)
+    def step(self, value: Tensor, samples: int, progress: float, rate: float) -> None:
+        warm = min(1.0, (self.samples + samples) / (300 * samples))
         for group in self.optimizer.param_groups:
-            group["lr"] = group["peak"] * warm * (0.5 + 0.5 * math.cos(math.pi * min(1.0, progress)))
+            group["lr"] = rate * group["peak"] * warm * (0.5 + 0.5 * math.cos(math.pi * min(1.0, progress)))
         self.optimizer.zero_grad(set_to_none=True)
         value.backward()
         torch.nn.utils.clip_grad_norm_(list(self.weights.values()), 1.0)
         self.optimizer.step()
         self.samples, self.progress = self.samples + samples, progress
-        keep = min(0.9995, 1 - 10 / (10 + self.samples / samples))
+        keep = min(0.999, 1 - 10 / (10 + self.samples / samples))
         torch._foreach_lerp_(list(self.average.values()), list(self.weights.values()), 1 - keep)
 
     def save(self, path: Path) -> None:
@@ -376,7 +376,7 @@ def train(run: Run, sets: list[Views], options: argparse.Namespace, device: torc
         with torch.autocast(device.type, torch.bfloat16):
             prediction = mini_torch.depth(run.weights, rgb.to(memory_format=torch.channels_last))
         value = loss(prediction.float(), target)
-        run.step(value, count, start + (options.until - start) * done)
+        run.step(value, count, start + (options.until - start) * done, options.rate)
         recent.append(value.detach())
         step += 1
         if step % options.report == 0:
@@ -406,6 +406,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--density", type=float, default=1.0, help="how many views a picture, over the usual")
     parser.add_argument("--label-short", type=int, default=420, help="short side at which the teacher labels")
     parser.add_argument("--scale", type=float, default=1.0, help="of the student's picture sizes; below 1 is cheaper")
+    parser.add_argument("--rate", type=float, default=1.0, help="of the learning rates; less for small batches")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--report", type=int, default=200)

@@ -1,6 +1,7 @@
 """Settings: one place of defaults, errors that name the near word."""
 
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
@@ -50,3 +51,8 @@ def test_every_option_of_the_command_is_a_field_of_the_configuration():
     given = set(vars(_parse(words))) - set(_NOT_SETTINGS)
     assert given == {"side_by_side", "smooth", "tolerant", "overwrite", "res", "fps"}
     assert given <= {f.name for f in fields(RunConfig)}
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[1] / "configs").glob("*.toml")), ids=lambda p: p.name)
+def test_every_preset_loads(path):
+    assert configure(load_toml(path), where=path) != RunConfig()

@@ -1,0 +1,118 @@
+"""The mini: the same function on every backend, weights that are checked, and that it sees depth at all."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from media import picture
+
+from lotus2_video import ModelOptions, UsageError, WeightsError, make_predictor
+from lotus2_video.models import mini, mini_net
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    return make_predictor("mini", ModelOptions(device="cpu"))
+
+
+def photograph(shared: Path, i: int = 10) -> np.ndarray:
+    path = sorted((shared / "data" / "eval" / "rendered_living" / "rgb").iterdir())[i]
+    return cv2.imread(str(path))[:, :, ::-1]
+
+
+@pytest.mark.parametrize("size", [(224, 400), (304, 224), (64, 48)])
+def test_torch_and_openvino_agree(predictor, size, shared):
+    torch = pytest.importorskip("torch")
+    from lotus2_video.models.mini_torch import depth
+
+    rgb = cv2.resize(photograph(shared), size[::-1], interpolation=cv2.INTER_AREA)
+    weights = {k: torch.from_numpy(v) for k, v in mini.load_weights(mini.weights_path()).items()}
+    with torch.inference_mode():
+        expected = depth(weights, torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None].float() / 255).clamp(0, 1)[0]
+        half = depth(
+            {k: v.bfloat16() for k, v in weights.items()},
+            (torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None].float() / 255).bfloat16(),
+        ).float().clamp(0, 1)[0]  # fmt: skip
+    found = predictor.predict(rgb[None])[0].depth
+    assert found.std() > 0.02
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-3)
+    assert np.abs(found - half.numpy()).mean() < 1e-2
+    assert np.quantile(np.abs(found - half.numpy()), 0.99) < 2e-2
+
+
+def test_the_floor_is_nearer_than_the_far_wall(predictor, shared):
+    """A film of a room, seen level: what is below is nearer than what is in the middle."""
+    maps = [predictor.predict(cv2.resize(photograph(shared, i), (400, 224))[None])[0].depth for i in (0, 20, 40)]
+    for depth in maps:
+        assert depth[-30:].mean() > depth[90:130].mean() + 0.05
+
+
+def test_sizes_keep_the_aspect_and_fit_the_network(predictor):
+    for height, width in ((720, 1280), (1280, 720), (480, 640), (241, 321), (2160, 4096), (33, 2000)):
+        h, w = predictor.input_size(height, width)
+        assert h % mini_net.STRIDE == w % mini_net.STRIDE == 0
+        assert min(h, w) == mini.SHORT
+        assert abs(np.log(w / h * height / width)) < 0.04
+
+
+def test_tiny_frames_work(predictor):
+    size = predictor.input_size(2, 3)
+    assert predictor.predict(np.zeros((1, *size, 3), np.uint8))[0].depth.shape == size
+
+
+def test_it_loads_without_torch_and_is_small():
+    import subprocess
+    import sys
+
+    code = "import sys; from lotus2_video import *; make_predictor('mini', ModelOptions(device='cpu')); assert 'torch' not in sys.modules"  # noqa: E501
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert mini.weights_path().stat().st_size <= 40e6
+
+
+def test_wrong_weights_are_named(tmp_path):
+    with pytest.raises(WeightsError, match=r"mini\.safetensors"):
+        make_predictor("mini", ModelOptions(weights=str(tmp_path)))
+    (tmp_path / mini.FILE).write_bytes(b"\x10")
+    with pytest.raises(WeightsError, match="not a complete safetensors file"):
+        make_predictor("mini", ModelOptions(weights=str(tmp_path)))
+    from safetensors.numpy import load_file, save_file
+
+    weights = load_file(mini.weights_path())
+    weights["depth.head.bias"] = weights["depth.head.bias"][:3]
+    save_file(weights, tmp_path / mini.FILE)
+    with pytest.raises(WeightsError, match=r"depth\.head\.bias has shape \(3,\)"):
+        make_predictor("mini", ModelOptions(weights=str(tmp_path)))
+    del weights["depth.head.bias"]
+    save_file(weights, tmp_path / mini.FILE)
+    with pytest.raises(WeightsError, match=r"lacks depth\.head\.bias"):
+        make_predictor("mini", ModelOptions(weights=str(tmp_path)))
+
+
+def test_what_it_cannot_do_is_said(predictor):
+    with pytest.raises(UsageError, match="--sharpen"):
+        predictor.predict(picture(0, 224, 224)[None], sharpen=True)
+    with pytest.raises(UsageError, match="--precision"):
+        make_predictor("mini", ModelOptions(precision="fp8"))
+    with pytest.raises(UsageError, match="--device"):
+        make_predictor("mini", ModelOptions(device="cuda:99"))
+
+
+def test_training_runs_and_runs_on(tmp_path, shared):
+    """The training script, on the CPU, for two steps, then from its checkpoint for one more."""
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    import sys
+
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "pipelines"))
+    import train_mini
+
+    data = tmp_path / "data"
+    (data / "frames").mkdir(parents=True)
+    cv2.imwrite(str(data / "frames" / "a.jpg"), picture(0, 200, 300))
+    (data / "teacher").symlink_to(shared / "data" / "teacher")
+    words = [str(data), "--out", str(tmp_path / "ck"), "--device", "cpu", "--batch", "1", "--scale", "0.3"]
+    words += ["--density", "0.1", "--label-short", "56", "--views", str(tmp_path / "views.pt")]
+    train_mini.main([*words, "--steps", "2"])
+    train_mini.main([*words, "--steps", "1", "--export", str(tmp_path / mini.FILE)])
+    assert make_predictor("mini", ModelOptions(weights=str(tmp_path))).predict(picture(0, 64, 64)[None])[0].depth.shape
