@@ -54,8 +54,9 @@ def flux_config(values: dict[str, Any], where: object) -> FluxConfig:
         raise WeightsError(f"lacks {', '.join(missing)}", where, "this is not the config.json of a FLUX transformer")
     if values.get("patch_size", 1) != 1 or values.get("out_channels") not in (None, values["in_channels"]):
         raise WeightsError("patch_size above 1 or another number of output channels is not supported", where)
-    chosen = {name: values[name] for name in names}
-    return FluxConfig(**chosen | {"axes_dims_rope": tuple(values["axes_dims_rope"])})
+    chosen: dict[str, Any] = {name: values[name] for name in names}
+    chosen["axes_dims_rope"] = tuple(values["axes_dims_rope"])
+    return FluxConfig(**chosen)
 
 
 def linear_shapes(config: FluxConfig) -> dict[str, tuple[int, int]]:

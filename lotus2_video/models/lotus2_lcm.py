@@ -46,13 +46,20 @@ def load_lcm(path: Path, channels: int, device: torch.device) -> Lcm:
     return Lcm({key: tensor.to(device, torch.float32) for key, tensor in weights.items()})
 
 
+def _is_zip(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
+
+
 def _read(path: Path) -> dict[str, Tensor]:
-    if not path.is_file() or path.open("rb").read(4) != ZIP_MAGIC:
+    if not _is_zip(path):
         tensors = FileTensors([path], path)
         return {key: tensors.read(key, torch.device("cpu")) for key in tensors.shapes}
     try:  # from memory: given a name, torch would believe its suffix
         weights = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
+    except (RuntimeError, ValueError, OSError, EOFError, pickle.UnpicklingError) as error:
         raise WeightsError("a torch archive that cannot be read", path, BROKEN.format(model="lotus-2")) from error
     if not isinstance(weights, dict) or not all(isinstance(t, Tensor) for t in weights.values()):
         raise WeightsError("a torch archive that is not a table of tensors", path, BROKEN.format(model="lotus-2"))

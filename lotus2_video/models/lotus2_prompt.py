@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..errors import WeightsError
+from .quiet import quiet_transformers
 from .weights import Lotus2Files, cache_folder
 
 T5_TOKENS = 512
@@ -109,7 +110,8 @@ def _t5(base: Path) -> Tensor:
 
 def _loaded(kind: Any, folder: Path) -> Any:
     try:
-        return kind.from_pretrained(folder, dtype="auto", local_files_only=True).eval()
+        with quiet_transformers():
+            return kind.from_pretrained(folder, dtype="auto", local_files_only=True).eval()
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         hint = "run `lotus2-video models fetch lotus-2` again, or copy the folder again"
         raise WeightsError(f"a text encoder that cannot be read ({error})".splitlines()[0], folder, hint) from error

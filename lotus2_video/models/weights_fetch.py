@@ -70,9 +70,13 @@ class _Fetcher:
 
     def weights(self, folder: str, stem: str) -> list[str]:
         """The names of a checkpoint's weight files, whole or in shards."""
-        index = f"{folder}/{stem}.safetensors.index.json"
-        path = self.file(index, optional=True)
-        return [f"{folder}/{name}" for name in shard_names(path)] if path else [f"{folder}/{stem}.safetensors"]
+        whole = f"{folder}/{stem}.safetensors"
+        index = None if self._cached(whole) else self.file(f"{whole}.index.json", optional=True)
+        return [f"{folder}/{name}" for name in shard_names(index)] if index else [whole]
+
+    def _cached(self, name: str) -> Path | None:
+        found = self._hub.try_to_load_from_cache(self._repo.id, name, revision=self._revision)
+        return Path(found) if isinstance(found, str) else None
 
     def files(self, names: Iterable[str]) -> None:
         for name in names:
@@ -81,10 +85,10 @@ class _Fetcher:
     def file(self, name: str, optional: bool = False) -> Path | None:
         """The file in the cache; None where it is optional and the repository has none."""
         with self._mapped():
-            found = self._hub.try_to_load_from_cache(self._repo.id, name, revision=self._revision)
-            if isinstance(found, str):
+            found = self._cached(name)
+            if found:
                 self._tell(f"{self._repo.id}/{name}: in the cache")
-                return Path(found)
+                return found
             self._require_online(name)
             try:
                 return self._download(name)
