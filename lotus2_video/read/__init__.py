@@ -100,7 +100,7 @@ def probe(path: str, *, fps: float | Fraction = 24) -> StreamInfo:
     if path != STDIN and _holds_stills(path):
         with open_source(path, fps=fps) as source:
             return source.info
-    from .probe import probe_video
+    from .survey import probe_video  # not named probe: a module would take the place of this function
 
     return probe_video(path)
 
