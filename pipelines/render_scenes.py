@@ -2,6 +2,7 @@
 
 python pipelines/render_scenes.py demo  --out examples
 python pipelines/render_scenes.py sheet --out sheet.png --kinds room,street [--clips]
+python pipelines/render_scenes.py stills --out DIR --count 100 --kinds thin
 python pipelines/render_scenes.py clips --out DIR --count 4 --frames 48 --size 240x424
 python pipelines/render_scenes.py bench --device cuda
 """
@@ -16,7 +17,7 @@ from pathlib import Path
 from render import Assets, Quality, Rendered, load_assets, render_batches, render_clips
 from render.demo import render_demo
 from render.kinds import KINDS
-from render.media import panel, write_sequence, write_sheet
+from render.media import panel, write_frames, write_sequence, write_sheet
 
 
 def parser() -> argparse.ArgumentParser:
@@ -27,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--device", default="cpu")
     for name, about in (
         ("sheet", "a contact sheet: picture, normals, disparity, flow"),
+        ("stills", "stills as one folder of rgb, depth, normal"),
         ("clips", "clips as folders of rgb, depth, normal, K, poses, flow"),
         ("bench", "frames a second, as one JSON line"),
     ):
@@ -81,6 +83,14 @@ def clips(args: argparse.Namespace, assets: Assets) -> None:
         print(folder)
 
 
+def stills(args: argparse.Namespace, assets: Assets) -> None:
+    more = options(args, assets)
+    made = render_batches(args.seed, args.count, batch=args.views, frames_per_scene=args.views, **more)
+    for number, batch in enumerate(made):
+        write_frames(args.out, batch, number * args.views)
+    print(args.out)
+
+
 def bench(args: argparse.Namespace, assets: Assets) -> None:
     more = options(args, assets)
     if args.clips:
@@ -110,7 +120,7 @@ def main() -> None:
             print(path, path.stat().st_size)
         return
     assets = load_assets(photos=args.photos, meshes=args.meshes)
-    {"sheet": sheet, "clips": clips, "bench": bench}[args.verb](args, assets)
+    {"sheet": sheet, "stills": stills, "clips": clips, "bench": bench}[args.verb](args, assets)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,9 @@ class Pose:
 def random_pose(rng: np.random.Generator, scene: Scene) -> Pose:
     low, high = scene.eyes[rng.integers(len(scene.eyes))]
     eye = rng.uniform(low, high)
-    target = np.asarray(scene.interest[rng.integers(len(scene.interest))]) if scene.interest else np.zeros(3)
+    aims = [np.asarray(scene.interest[k]) for k in rng.integers(len(scene.interest), size=2)]
+    far_one = max(aims, key=lambda p: float(np.linalg.norm(p - eye)))
+    target = far_one if rng.random() < 0.6 else aims[0]
     away = float(np.linalg.norm(target - eye))
     target = target + rng.normal(0, 0.15 * away, 3) * (1, 0.6, 1)
     roll = rng.normal(0, 0.04) if rng.random() < 0.9 else rng.normal(0, 0.25)

@@ -7,7 +7,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import cv2
 import numpy as np
 
@@ -16,6 +15,8 @@ def write_video(
     path: Path, pictures: Iterable[np.ndarray], rate: int, crf: int = 20, audio: np.ndarray | None = None
 ) -> None:
     """H.264 (yuv420p, faststart) of uint8 [h,w,3] pictures with even sides; audio: float32 [samples] at 48 kHz, mono."""
+    import av  # a machine that only trains may not have it
+
     with av.open(str(path), "w", options={"movflags": "+faststart"}) as out:
         video = out.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": "slow", "threads": "1"})
         video.pix_fmt, video.time_base = "yuv420p", Fraction(1, rate)
@@ -47,12 +48,11 @@ def host(array: Any) -> np.ndarray:
     return array if isinstance(array, np.ndarray) else array.cpu().numpy()
 
 
-def write_sequence(folder: Path, rendered: Any, rate: int = 24) -> None:
-    """Writes a Rendered clip as a posed RGB-D sequence, in the layout of the evaluation data.
+def write_frames(folder: Path, rendered: Any, first: int = 0) -> None:
+    """Writes frames in the layout of the evaluation data, numbered from `first`.
 
     rgb/NNNNNN.png; depth/NNNNNN.png, 16 bits, z-depth in millimetres, 0 where infinite or beyond 65 m; normal/NNNNNN.png,
-    n = rgb / 127.5 - 1 in OpenCV axes (ours are (x, -y, -z) of it); K.txt, 3x3, pixel centres at integers; poses.txt, one
-    4x4 row-major a line, camera to world, OpenCV axes; disparity.npz, flow.npz: the exact floats; clip.mp4.
+    n = rgb / 127.5 - 1 in OpenCV axes (ours are (x, -y, -z) of it).
     """
     for name in ("rgb", "depth", "normal"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -63,15 +63,24 @@ def write_sequence(folder: Path, rendered: Any, rate: int = 24) -> None:
         depth = np.where(millimetres < 65536, millimetres, 0).astype(np.uint16)
         axes = np.round((normal[k] * (1, -1, -1) + 1) * 127.5).astype(np.uint8)
         for name, picture in (("rgb", rgb[k][:, :, ::-1]), ("depth", depth), ("normal", axes[:, :, ::-1])):
-            cv2.imwrite(str(folder / name / f"{k:06d}.png"), picture)
+            cv2.imwrite(str(folder / name / f"{first + k:06d}.png"), picture)
+
+
+def write_sequence(folder: Path, rendered: Any, rate: int = 24) -> None:
+    """Writes a Rendered clip as a posed RGB-D sequence: write_frames() and
+
+    K.txt, 3x3, pixel centres at integers; poses.txt, one 4x4 row-major a line, camera to world, OpenCV axes;
+    disparity.npz, flow.npz: the exact floats; clip.mp4.
+    """
+    write_frames(folder, rendered)
     np.savetxt(folder / "K.txt", rendered.K[0], fmt="%.6f")
-    np.savetxt(folder / "poses.txt", rendered.pose.reshape(len(rgb), 16), fmt="%.8f")
-    np.savez_compressed(folder / "disparity.npz", disparity=disparity)
+    np.savetxt(folder / "poses.txt", rendered.pose.reshape(len(rendered), 16), fmt="%.8f")
+    np.savez_compressed(folder / "disparity.npz", disparity=host(rendered.disparity))
     if rendered.flow_forward is not None:
         names = ("flow_forward", "flow_backward", "occluded_forward", "occluded_backward")
         flows: dict[str, Any] = {n: host(getattr(rendered, n)) for n in names}
         np.savez_compressed(folder / "flow.npz", **flows)
-    write_video(folder / "clip.mp4", rgb, rate)
+    write_video(folder / "clip.mp4", host(rendered.rgb), rate)
 
 
 def panel(rendered: Any, index: int) -> np.ndarray:

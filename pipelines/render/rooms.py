@@ -8,7 +8,7 @@ from . import furniture, shapes
 from .arrange import Floor, footprint, indoor_light, scatter, set_moving
 from .clutter import SMALL, Piece, figure
 from .looks import Looks
-from .scene import Mesh, Scene, place, rotation
+from .scene import Material, Mesh, Scene, place, rotation
 
 
 def room(looks: Looks) -> Scene:
@@ -18,15 +18,15 @@ def room(looks: Looks) -> Scene:
     scene = Scene(fov=(45, 95))
     window = shell(scene, looks, w, h, d)
     floor = Floor(-w / 2, w / 2, -d / 2, d / 2)
-    line_walls(scene, looks, floor, w, d, int(r.integers(3, 9)))
+    line_walls(scene, looks, floor, w, d, int(r.integers(5, 16)))
     loose = []
-    for _ in range(int(r.integers(0, 5))):
+    for _ in range(int(r.integers(0, 7))):
         piece = furniture.FREE[r.integers(len(furniture.FREE))](looks)
         spot = floor.free_spot(r, footprint(piece))
         if spot is not None:
             scene.add(*piece, place(spot[0], 0, spot[1], float(r.uniform(0, 2 * np.pi))))
             top_clutter(scene, looks, piece, spot, 0.0)
-    loose += scatter(scene, looks, floor, 0, int(r.integers(0, 7)), scale=(0.8, 2.5), found=(0.2, 0.9))
+    loose += scatter(scene, looks, floor, 0, int(r.integers(0, 10)), scale=(0.8, 2.5), found=(0.2, 0.9))
     if r.random() < 0.3:
         loose += scatter(scene, looks, floor, 0, 1, (figure,), (0.9, 1.05))
     if r.random() < 0.4:
@@ -79,11 +79,15 @@ def shell(scene: Scene, looks: Looks, w: float, h: float, d: float, windows: int
     paper = looks.wall()
     wanted = int(r.integers(0, 3)) if windows is None else windows
     with_window = set(r.permutation(4)[:wanted].tolist())
+    doorway = int(r.integers(4)) if windows is None and r.random() < 0.45 else -1
     out = None
     for k in range(4):
         length, away = (w, d / 2) if k % 2 == 0 else (d, w / 2)
         turn = rotation((0, 1, 0), k * np.pi / 2)
         material = paper if r.random() < 0.8 else looks.wall()
+        if k == doorway and k not in with_window:
+            _next_room(scene, looks, length, h, material, turn @ place(0, 0, -away))
+            continue
         parts, materials = _wall(looks, length, h, k in with_window)
         for mesh, worn in zip(parts, (material, *materials), strict=True):
             scene.add(mesh, worn, turn @ place(0, 0, -away))
@@ -119,6 +123,34 @@ def _wall(looks: Looks, length: float, h: float, window: bool) -> tuple[list[Mes
         parts.append(shapes.merged([_curtain(r, x + u, min(y + wh + 0.15, h - 0.02)) for u in (-0.1, ww - 0.15)]))
         materials.append(looks.cloth())
     return parts, materials
+
+
+def _next_room(scene: Scene, looks: Looks, length: float, h: float, paper: Material, wall: np.ndarray) -> None:
+    """A wall with a doorway, perhaps its door ajar, and what it leads to: another room with furniture at its back."""
+    r = looks.rng
+    dw, dh, deep = float(r.uniform(0.8, min(1.8, length - 0.6))), 2.05, float(r.uniform(1.5, 5))
+    x = float(r.uniform(-length / 2 + 0.2, length / 2 - dw - 0.2))
+    pieces = [((-length / 2, 0), (x + length / 2, h)), ((x + dw, 0), (length / 2 - x - dw, h)), ((x, dh), (dw, h - dh))]
+    scene.add(shapes.merged([shapes.quad((a, b, 0), (c, 0, 0), (0, e, 0)) for (a, b), (c, e) in pieces]), paper, wall)
+    frame = [shapes.box((0.07, dh, 0.16), (u, dh / 2, -0.05)) for u in (x, x + dw)]
+    frame.append(shapes.box((dw + 0.07, 0.07, 0.16), (x + dw / 2, dh, -0.05)))
+    scene.add(shapes.merged(frame), looks.white() if r.random() < 0.6 else looks.wood(), wall)
+    if r.random() < 0.4 and dw < 1.1:
+        leaf = shapes.box((dw, dh - 0.02, 0.04), (dw / 2, dh / 2, 0))
+        scene.add(leaf, looks.wood(), wall @ place(x, 0, 0.03, -float(r.uniform(0.3, 2.2))))
+    left, right, back = x - float(r.uniform(0.1, 1.5)), x + dw + float(r.uniform(0.1, 1.5)), -0.1 - deep
+    floor, paint = looks.floor(), looks.wall()
+    wide = right - left
+    scene.add(shapes.quad((left, 0, 0), (wide, 0, 0), (0, 0, back)), floor, wall)
+    scene.add(shapes.quad((left, h, back), (wide, 0, 0), (0, 0, -back)), looks.white(), wall)
+    sides = [
+        shapes.quad((left, 0, -0.1), (0, 0, back + 0.1), (0, h, 0)),
+        shapes.quad((left, 0, back), (wide, 0, 0), (0, h, 0)),
+    ]
+    sides.append(shapes.quad((right, 0, back), (0, 0, -back - 0.1), (0, h, 0)))
+    scene.add(shapes.merged(sides), paint, wall)
+    piece = furniture.AGAINST_WALL[r.integers(len(furniture.AGAINST_WALL))](looks)
+    scene.add(*piece, wall @ place((left + right) / 2, 0, back - float(piece[0].bounds[0, 2]) + 0.03))
 
 
 def _curtain(r: np.random.Generator, x: float, top: float) -> Mesh:
