@@ -51,7 +51,9 @@ class RunConfig:
 
     maps: which maps to write, in this order. res: short side in pixels given to the network (None: the model's own).
     fps: frames a second of a folder of frames. sharpen: "none", "all", or every N-th frame. start, end: seconds of the
-    source's own time. chunk: frames a unit of work. window: chunks in flight.
+    source's own time. chunk: frames a unit of work. window: chunks in flight. resume: keep what the network made in work_dir
+    (None: the user's cache folder) until the video is done, and go on from what a run before left there. keep_work: keep it
+    longer, for runs with other smoothing or formats. work_limit: GB that all unfinished work may take.
     """
 
     model: str = "mini"
@@ -75,6 +77,10 @@ class RunConfig:
     overwrite: bool = False
     chunk: int = 8
     window: int = 2
+    resume: bool = True
+    work_dir: str | None = None
+    work_limit: float = 50.0
+    keep_work: bool = False
     fold: FoldConfig = field(default_factory=FoldConfig)
 
     def __post_init__(self) -> None:
@@ -85,6 +91,8 @@ class RunConfig:
                 raise UsageError(f"must be at least 1, got {value}", _option(name))
         if self.fps <= 0:
             raise UsageError(f"must be above 0, got {self.fps:g}", "--fps")
+        if self.work_limit < 0:
+            raise UsageError(f"must be at least 0, got {self.work_limit:g}", "--work-limit")
         if self.start is not None and self.end is not None and self.end <= self.start:
             raise UsageError(f"ends at {self.end:g} s, before it starts at {self.start:g} s", "--end")
         if not self.maps or len(set(self.maps)) != len(self.maps):

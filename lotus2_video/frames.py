@@ -117,12 +117,14 @@ class Chunk:
 class Estimated:
     """What the workers made of one chunk: for each of its frames the maps and the flow to the frame before.
 
-    flows[i] is None for the first frame of a video, and everywhere when no flow was asked for.
+    flows[i] is None for the first frame of a video, and everywhere when no flow was asked for. stored: the maps were not
+    computed now, they come from the work folder.
     """
 
     chunk: Chunk
     maps: tuple[Maps, ...]
     flows: tuple[Flow | None, ...]
+    stored: bool = False
 
     def __post_init__(self) -> None:
         _require(len(self.maps) == len(self.flows) == len(self.chunk.rgb), "Estimated: one map and one flow a frame")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -69,6 +70,8 @@ class prefetch(Generic[T]):
         self._stop.set()
         if self._thread is not threading.current_thread():
             self._thread.join()
+        with suppress(queue.Full):  # wakes a consumer in another thread that waits for an item
+            self._queue.put_nowait(_END)
 
     def __enter__(self) -> prefetch[T]:
         return self

@@ -17,10 +17,11 @@ from .errors import InputError, TruncatedInput, UsageError
 from .fold import Fold, Passthrough
 from .fold.smooth import Smooth
 from .frames import Frame, Result, StreamInfo
-from .models import ModelOptions, find_card, make_predictor
+from .models import ModelOptions, Predictor, find_card, make_predictor
 from .prefetch import prefetch
 from .read import Source, open_source
-from .stages import MakeEstimator, chunks, estimate, finish, steady
+from .stages import MakeEstimator, chunks, estimate, finish, keep, recall, steady
+from .store import ChunkStore, open_store
 from .write import Sink, open_sinks, plan_outputs
 
 
@@ -51,18 +52,28 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Listener:
-    """What a run tells while it goes on. opened: once the source is open. advanced: after every frame, with their count."""
+    """What a run tells while it goes on. What one of these raises ends the run.
+
+    opened: once the source is open. planned: once it is sure that these may be written. advanced: after every frame, with
+    their count. said: a line for the user.
+    """
 
     opened: Callable[[StreamInfo], None] = lambda info: None
     advanced: Callable[[int], None] = lambda frames: None
     said: Callable[[str], None] = lambda line: None
+    planned: Callable[[tuple[Path, ...]], None] = lambda paths: None
 
 
-def run_video(job: Job, engine: Engine | None = None, listener: Listener | None = None) -> Outcome:
+def run_video(
+    job: Job, engine: Engine | None = None, listener: Listener | None = None, predictor: Predictor | None = None
+) -> Outcome:
     """Reads a source, estimates its maps, and writes them: all of it under its final names, or nothing.
+
+    What the network made of a run that died is kept (see `store`): the same job goes on from there and writes the same bytes.
 
     Args:
         job: what to do. engine: where the workers run; by default, in this process. listener: told of progress.
+        predictor: one made for `job.config` that several runs share; by default, one is made and closed here.
 
     Raises UsageError, InputError, WeightsError and OutputError; TruncatedInput after everything that could be read was
     written and completed, unless the configuration is `tolerant`.
@@ -74,7 +85,13 @@ def run_video(job: Job, engine: Engine | None = None, listener: Listener | None 
         source = stack.enter_context(_open(job))
         listener.opened(source.info)
         plan = plan_outputs(source.info, job.config, job.output)
-        walk = stack.enter_context(_walk(source, job.config, engine, listener.said))
+        listener.planned(plan.paths)
+        ready = predictor or stack.enter_context(_made(job.config, source.info))
+        store = open_store(job.config, source.info, ready.fingerprint)
+        stack.callback(store.close)
+        if store.found:
+            listener.said(f"going on from an earlier run, which left {store.found} frames")
+        walk = stack.enter_context(_walk(source, job.config, engine, ready, store, listener.said))
         sink = open_sinks(plan, source.info, job.config, source.audio, walk.model)
         stack.callback(sink.abort)  # does nothing once committed
         frames = _write(walk.results, sink, listener)
@@ -82,7 +99,8 @@ def run_video(job: Job, engine: Engine | None = None, listener: Listener | None 
         if frames == 0:
             raise InputError("no frame could be read", job.input)
         sink.commit()
-    warnings = tuple(dict.fromkeys([*source.warnings, *sink.warnings]))
+        store.done()
+    warnings = tuple(dict.fromkeys([*source.warnings, *sink.warnings, *store.warnings]))
     if broken is not None and not job.config.tolerant:
         kept = f"kept {frames} frames in {sink.paths[0]}; use --tolerant to accept this"
         raise TruncatedInput(broken.what, job.input, kept) from broken
@@ -105,7 +123,8 @@ def estimate_video(path: str, **settings: Any) -> Iterator[Result]:
     with ExitStack() as stack:
         source = stack.enter_context(_open(job))
         source.audio.ignore()
-        walk = stack.enter_context(_walk(source, config, None, lambda line: None))
+        ready = stack.enter_context(_made(config, source.info))
+        walk = stack.enter_context(_walk(source, config, None, ready, ChunkStore(), lambda line: None))
         yield from walk.results
     if walk.frames.broken is not None and not config.tolerant:
         raise walk.frames.broken
@@ -133,22 +152,36 @@ class _Walk:
 
 
 @contextmanager
-def _walk(source: Source, config: RunConfig, engine: Engine | None, say: Callable[[str], None]) -> Iterator[_Walk]:
-    """All stages, connected and running ahead of each other: decode | network | flow | fold and upsampling."""
+def _made(config: RunConfig, info: StreamInfo) -> Iterator[Predictor]:
+    predictor = make_predictor(config.model, model_options(config, info))
+    try:
+        yield predictor
+    finally:
+        predictor.close()
+
+
+@contextmanager
+def _walk(
+    source: Source,
+    config: RunConfig,
+    engine: Engine | None,
+    predictor: Predictor,
+    store: ChunkStore,
+    say: Callable[[str], None],
+) -> Iterator[_Walk]:
+    """All stages, connected and running ahead of each other: decode | network | flow | store | fold and upsampling."""
     with ExitStack() as stack:
-        options = model_options(config, source.info)
-        predictor = make_predictor(config.model, options)
-        stack.callback(predictor.close)
         here = engine or stack.enter_context(LocalEngine(config.window))
         shared = predictor if engine is None else None
-        make = MakeEstimator(config.model, options, config.sharpen == "all", shared)
+        make = MakeEstimator(config.model, model_options(config, source.info), config.sharpen == "all", shared)
         if notice := find_card(config.model).notice:
             say(notice)
         frames, waiting = _Frames(source), deque()
         size = predictor.input_size(source.info.height, source.info.width)
         pieces = stack.enter_context(prefetch(chunks(frames, size, config.chunk, waiting), 1, "decode"))
-        estimated = estimate(here, pieces, make, with_flow=config.smooth)
-        maps = steady(estimated, _make_fold(config))
+        estimated = estimate(here, recall(pieces, store), make, with_flow=config.smooth)
+        kept = stack.enter_context(prefetch(keep(estimated, store), 1, "keep"))
+        maps = steady(kept, _make_fold(config))
         results = stack.enter_context(prefetch(finish(maps, waiting, config.upsample), config.chunk, "finish"))
         yield _Walk(results, frames, f"{config.model} {predictor.fingerprint}")
 

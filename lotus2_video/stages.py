@@ -16,6 +16,7 @@ from .frames import Chunk, Estimated, Frame, Maps, Result
 from .models import ModelOptions, Predictor, make_predictor
 from .ops.flow import dense_flow
 from .ops.resample import shrink, upsample
+from .store import ChunkStore
 
 Waiting = deque  # of Frames that were handed to the workers, until their maps come back
 
@@ -50,12 +51,14 @@ class MakeEstimator:
 
 
 class Estimator:
-    """Chunk -> Estimated, without flows."""
+    """Chunk -> Estimated, without flows. What is estimated already, from the store, passes through in its place."""
 
     def __init__(self, predictor: Predictor, sharpen: bool):
         self._predictor, self._sharpen = predictor, sharpen
 
-    def __call__(self, chunk: Chunk) -> Estimated:
+    def __call__(self, chunk: Chunk | Estimated) -> Estimated:
+        if isinstance(chunk, Estimated):
+            return chunk
         maps = self._predictor.predict(chunk.rgb, sharpen=self._sharpen)
         return Estimated(chunk, tuple(maps), (None,) * len(maps))
 
@@ -75,7 +78,23 @@ def add_flows(estimated: Estimated) -> Estimated:
     return replace(estimated, flows=tuple(flows))
 
 
-def estimate(engine: Engine, pieces: Iterable[Chunk], make: MakeEstimator, with_flow: bool) -> Iterator[Estimated]:
+def recall(pieces: Iterable[Chunk], store: ChunkStore) -> Iterator[Chunk | Estimated]:
+    """Each chunk, or what the store has of it."""
+    for chunk in pieces:
+        maps = store.load(chunk)
+        yield chunk if maps is None else Estimated(chunk, maps, (None,) * len(maps), stored=True)
+
+
+def keep(estimated: Iterable[Estimated], store: ChunkStore) -> Iterator[Estimated]:
+    """The same, each put into the store before it goes on."""
+    for part in estimated:
+        store.save(part)
+        yield part
+
+
+def estimate(
+    engine: Engine, pieces: Iterable[Chunk | Estimated], make: MakeEstimator, with_flow: bool
+) -> Iterator[Estimated]:
     """Every chunk through the network and, where something will use it, through the flow."""
     estimated = engine.map(make, pieces)
     return engine.map(make_flow_worker, estimated) if with_flow else estimated

@@ -14,6 +14,7 @@ ROOT = Path(lotus2_video.__file__).parent
 ALLOWED = {
     "errors": "",
     "prefetch": "errors",
+    "durable": "",
     "config": "errors",
     "frames": "errors",
     "ops": "errors frames",
@@ -21,18 +22,18 @@ ALLOWED = {
     "models": "config errors frames ops",
     "engines": "config errors frames prefetch",
     "read": "config errors frames ops prefetch",
-    "write": "config errors frames ops",
-    "store": "config errors frames",
+    "write": "config durable errors frames ops",
+    "store": "config durable errors frames",
     "stages": "config errors frames ops fold models engines store",
     "run": "config errors frames prefetch ops fold models engines read write store stages",
-    "batch": "config errors frames store run engines",
-    "progress": "frames run",
+    "batch": "config durable errors frames models engines store run",
+    "progress": "frames run batch",
     "cli": "config errors models progress read run batch",
     "": "config errors frames models engines read run",
 }
 ONLY_IN = {
     "av": "read write", "ray": "engines", "OpenEXR": "write read", "fsspec": "batch read write",
-    "threading": "prefetch engines read", "queue": "prefetch engines", "huggingface_hub": "models",
+    "threading": "prefetch engines read batch", "queue": "prefetch engines", "huggingface_hub": "models",
     "safetensors": "models", "diffusers": "models", "transformers": "models", "openvino": "models", "torch": "models",
     "argparse": "cli", "rich": "progress",
 }  # fmt: skip
@@ -53,7 +54,9 @@ def imported(path: Path) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (a.name for a in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = ".".join([*here[: len(here) - node.level], *filter(None, [node.module])]) if node.level else node.module
+            base = (
+                ".".join([*here[: len(here) - node.level], *filter(None, [node.module])]) if node.level else node.module
+            )
             yield from (f"{base}.{a.name}" for a in node.names)
 
 

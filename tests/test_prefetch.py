@@ -52,3 +52,23 @@ def test_leaving_early_closes_the_generator_and_joins_the_thread():
         next(items)
     assert closed == [True]
     assert threading.active_count() == before
+
+
+def test_closing_wakes_a_consumer_that_waits_in_another_thread():
+    """A run that failed closed its decoder while the engine's thread waited for the next chunk, and hung for good."""
+    going_on = threading.Event()
+
+    def slow():
+        yield 1
+        going_on.wait(5)
+        yield 2
+
+    first = prefetch(slow(), depth=1)
+    second = prefetch(iter(first), depth=1)
+    assert next(second) == 1
+    time.sleep(0.05)  # the second thread waits for the first by now
+    first._stop.set()
+    going_on.set()
+    first.close()
+    second.close()
+    assert threading.active_count() < 5

@@ -7,6 +7,7 @@ them behind their headers, one after the other. Memory stays at a frame; the dis
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 import zipfile
@@ -63,7 +64,8 @@ class NpzWriter:
 
     def close(self) -> None:
         for spool in self._spools.values():
-            spool.close()
+            with contextlib.suppress(OSError):  # on a full disk it cannot write out what nobody wants any more
+                spool.close()
 
 
 def _rebase(pts: int, time_base: Fraction, to: Fraction) -> int:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..durable import lock, locked_alone
 from ..errors import OutputError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -38,23 +40,47 @@ class Staged:
 
     A file is put in place by one rename. A folder that replaces another one needs two: the old one steps aside as
     `.NAME.old-xxxxxxxx`, then the new one takes the name, then the old one is deleted. What a `kill -9` can leave behind are
-    those hidden names, complete or not, never half an output under the final name.
+    those hidden names, complete or not, never half an output under the final name; the next output of that name clears them
+    away, but not those of a process that lives: it holds a lock on its own.
     """
 
     def __init__(self, final: Path, *, folder: bool = False, overwrite: bool = False):
         self.final, self._folder, self._overwrite = final, folder, overwrite
-        self._tag = secrets.token_hex(4)
-        self.path = self._beside("partial")
         self._published = False
         with writing_to(final):
             self._made = _make_folders(final.parent)
-            if folder:
+            self._lock = self._create()
+            self._sweep("partial")
+
+    def _create(self) -> int | None:
+        """Makes the temporary file or folder, locked; unlocked on a file system without locks, where nobody sweeps."""
+        while True:
+            self._tag = secrets.token_hex(4)
+            self.path = self._beside("partial")
+            if self._folder:
                 self.path.mkdir()
             else:
                 self.path.touch(exist_ok=False)
+            try:
+                held = lock(self.path)
+            except FileNotFoundError:  # swept by another process in this very moment
+                continue
+            except OSError:
+                return None
+            if held is not None:
+                return held
 
     def _beside(self, state: str) -> Path:
         return self.final.with_name(f".{self.final.name}.{state}-{self._tag}")
+
+    def _sweep(self, state: str) -> None:
+        """Deletes what killed runs left beside the output, where it can; litter is no reason to fail."""
+        left = re.compile(re.escape(f".{self.final.name}.{state}-") + "[0-9a-f]{8}")
+        with contextlib.suppress(OSError):
+            for entry in [entry for entry in self.final.parent.iterdir() if left.fullmatch(entry.name)]:
+                with locked_alone(entry) as abandoned:
+                    if abandoned:
+                        _delete(entry)
 
     def publish(self) -> None:
         """Gives what lies at `path` its final name, on the disk for good. Raises OutputError where the name is taken by now."""
@@ -67,6 +93,8 @@ class Staged:
             else:
                 os.replace(self.path, self.final)
             self._published = True
+            self._unlock()
+            self._sweep("old")  # not before: until now it was the only complete one
             _sync_entry(self.final.parent)
 
     def _swap_folders(self) -> None:
@@ -84,13 +112,23 @@ class Staged:
         if self._published:
             return
         with writing_to(self.final):
-            if self.path.is_dir():
-                shutil.rmtree(self.path)
-            else:
-                self.path.unlink(missing_ok=True)
+            _delete(self.path)
+        self._unlock()
         for made in self._made:
             with contextlib.suppress(OSError):  # somebody else has put something there: it stays
                 made.rmdir()
+
+    def _unlock(self) -> None:
+        held, self._lock = self._lock, None
+        if held is not None:
+            os.close(held)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _make_folders(folder: Path) -> list[Path]:
