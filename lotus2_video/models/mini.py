@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,7 +31,7 @@ class MiniPredictor:
     def __init__(self, options: ModelOptions):
         path = weights_path(options.weights)
         weights = load_weights(path)
-        device = pick_device(options.device)
+        device = _pick_device(options.device)
         precision = _pick_precision(options.precision, device)
         self._short = options.res or SHORT
         self.device = device
@@ -78,26 +80,25 @@ def load_weights(path: Path) -> dict[str, np.ndarray]:
     return {name: weight.astype(np.float32) for name, weight in found.items()}
 
 
-def pick_device(device: str) -> str:
-    """ "cpu" or a CUDA device; "auto" takes a GPU where torch sees one. Raises UsageError for one that is not there."""
-    if device == "cpu":
-        return device
+def _pick_device(name: str) -> str:
+    """ "cpu" or a CUDA device. "auto" takes a GPU where there is one and torch to run it; torch is loaded only then."""
+    if name == "cpu" or (name == "auto" and not _has_nvidia_driver()):
+        return "cpu"
     try:
-        import torch
+        from .torch_device import pick_device
+    except ModuleNotFoundError as error:
+        if name == "auto":
+            return "cpu"
+        raise UsageError(f"{name} needs torch", "--device", "pip install 'lotus2-video[gpu]', or use cpu") from error
+    return str(pick_device(name))
 
-        count = torch.cuda.device_count()
-    except ImportError:
-        count = 0
-    if device == "auto":
-        return "cuda" if count else "cpu"
-    name, _, number = device.partition(":")
-    if name != "cuda" or (number and not number.isdecimal()):
-        raise UsageError(f"no device {device!r}", "--device", "there are auto, cpu, cuda and cuda:N")
-    if int(number or 0) >= count:
-        raise UsageError(
-            f"no GPU {device} here (torch sees {count})", "--device", "use --device cpu, or install lotus2-video[gpu]"
-        )
-    return device
+
+def _has_nvidia_driver() -> bool:
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def _pick_precision(precision: str, device: str) -> str:
@@ -132,14 +133,14 @@ def _torch_runner(weights: dict[str, np.ndarray], device: str, precision: str) -
     import torch
 
     from .mini_torch import depth
+    from .torch_device import upload
 
     dtype = torch.float32 if precision == "fp32" else torch.bfloat16
     on_device = {name: torch.from_numpy(weight).to(device, dtype) for name, weight in weights.items()}
 
     @torch.inference_mode()
     def run(rgb: np.ndarray) -> np.ndarray:
-        frames = torch.from_numpy(np.ascontiguousarray(rgb)).to(device, non_blocking=True)
-        picture = (frames.permute(0, 3, 1, 2).float() / 255).to(dtype)
+        picture = (upload(rgb, torch.device(device)).permute(0, 3, 1, 2).float() / 255).to(dtype)
         return depth(on_device, picture).float().clamp(0, 1).cpu().numpy()
 
     return run

@@ -59,5 +59,5 @@ class TorchOps:
 def depth(weights: Mapping[str, Tensor], rgb: Tensor) -> Tensor:
     """Disparity float [N,H,W], not clipped. rgb: float [N,3,H,W] in [0,1], sides multiples of `mini_net.STRIDE`."""
     mean, std = (rgb.new_tensor(v).view(1, 3, 1, 1) for v in (mini_net.MEAN, mini_net.STD))
-    n, _, height, width = rgb.shape
+    height, width = rgb.shape[-2:]
     return mini_net.depth(TorchOps(), weights, (rgb - mean) / std, (height, width))[:, 0]
