@@ -234,7 +234,7 @@ class ChunkStore:
 def _digest(chunk: Chunk) -> bytes:
     """Of what the network sees of a chunk."""
     digest = hashlib.sha256(str(chunk.rgb.shape).encode())
-    digest.update(np.ascontiguousarray(chunk.rgb))
+    digest.update(np.ascontiguousarray(chunk.rgb).data)
     return digest.digest()
 
 
