@@ -69,7 +69,10 @@ class Looks:
         return self._textured(("bricks", "bricks", "plaster", "noise", "stone", "tiles"), (0.15, 0.6), roughness=0.8)
 
     def ground(self) -> Material:
-        return self._textured(("asphalt", "asphalt", "stone", "noise"), (0.15, 0.5), specular=0.05, roughness=0.7)
+        kinds = ("asphalt", "asphalt", "asphalt", "asphalt", "stone", "noise")
+        worn = self._textured(kinds, (0.15, 0.5), specular=0.05, roughness=0.7)
+        r, g, b = (c * float(self.rng.uniform(0.45, 0.5)) for c in worn.color)
+        return replace(worn, color=(r, g, b)) if self.rng.random() < 0.7 else worn
 
     def meadow(self) -> Material:
         return replace(
