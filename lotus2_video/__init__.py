@@ -12,8 +12,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .config import FoldConfig, RunConfig, configure, load_toml
-    from .errors import InputError, Lotus2VideoError, OutputError, TruncatedInput, UsageError, WeightsError
+    from .batch import BatchListener, BatchOutcome, run_batch
+    from .config import BatchConfig, FoldConfig, RunConfig, configure, load_toml
+    from .errors import BatchFailed, InputError, Lotus2VideoError, OutputError, TruncatedInput, UsageError, WeightsError
     from .frames import Frame, Maps, Result, StreamInfo
     from .models import ModelCard, ModelOptions, Predictor, make_predictor, register
     from .read import open_source, probe
@@ -23,8 +24,17 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "config": ("FoldConfig", "RunConfig", "configure", "load_toml"),
-    "errors": ("InputError", "Lotus2VideoError", "OutputError", "TruncatedInput", "UsageError", "WeightsError"),
+    "batch": ("BatchListener", "BatchOutcome", "run_batch"),
+    "config": ("BatchConfig", "FoldConfig", "RunConfig", "configure", "load_toml"),
+    "errors": (
+        "BatchFailed",
+        "InputError",
+        "Lotus2VideoError",
+        "OutputError",
+        "TruncatedInput",
+        "UsageError",
+        "WeightsError",
+    ),
     "frames": ("Frame", "Maps", "Result", "StreamInfo"),
     "models": ("ModelCard", "ModelOptions", "Predictor", "make_predictor", "register"),
     "read": ("open_source", "probe"),
@@ -35,10 +45,12 @@ _PLACE["estimate"] = _PLACE.pop("estimate_video")
 
 __all__ = [  # noqa: RUF022 (in the order a reader meets them)
     "estimate", "run_video", "Job", "Outcome", "Listener",
+    "run_batch", "BatchConfig", "BatchOutcome", "BatchListener",
     "RunConfig", "FoldConfig", "configure", "load_toml",
     "Frame", "Maps", "Result", "StreamInfo", "open_source", "probe",
     "Predictor", "ModelOptions", "ModelCard", "make_predictor", "register",
     "Lotus2VideoError", "UsageError", "InputError", "TruncatedInput", "WeightsError", "OutputError",
+    "BatchFailed",
 ]  # fmt: skip
 
 

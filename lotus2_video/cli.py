@@ -16,9 +16,11 @@ from . import __version__
 from .errors import Lotus2VideoError, UsageError, near_name
 
 if TYPE_CHECKING:
+    from .batch import BatchListener
+    from .config import RunConfig
     from .run import Listener
 
-COMMANDS = ("run", "info", "models")
+COMMANDS = ("run", "batch", "info", "models")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -103,10 +105,14 @@ def _parse(words: list[str]) -> argparse.Namespace:
 def _build_parser() -> _Parser:
     parser = _Parser(prog="lotus2-video", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"lotus2-video {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="{run,info,models}", required=True)
-    usage = "lotus2-video INPUT [-o OUT] [options]\n       lotus2-video info INPUT [--json]\n       lotus2-video models"
+    commands = parser.add_subparsers(dest="command", metavar="{run,batch,info,models}", required=True)
+    usage = (
+        "lotus2-video INPUT [-o OUT] [options]\n       lotus2-video batch INPUTS... -o DIR [options]\n"
+        "       lotus2-video info INPUT [--json]\n       lotus2-video models"
+    )
     about = "Steady depth and surface-normal video from any footage."
     _add_run(commands.add_parser("run", usage=usage, description=about, allow_abbrev=False))
+    _add_batch(commands.add_parser("batch", description="The maps of many videos.", allow_abbrev=False))
     _add_info(commands.add_parser("info", description="What a file is.", allow_abbrev=False))
     _add_models(commands.add_parser("models", description="Which models there are.", allow_abbrev=False))
     return parser
@@ -123,6 +129,28 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         help="a video, a still, a folder or printf/glob pattern of frames, or - (a stream on stdin)",
     )
     add("-o", "--output", metavar="OUT", help="a file or a folder (default: beside INPUT)")
+    _add_settings(parser)
+
+
+def _add_batch(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(call=_batch, parser=parser)
+    parser.argument_default = argparse.SUPPRESS
+    add = parser.add_argument
+    what = "a video, a folder, a glob, a list (.txt, .csv, .jsonl, .parquet), or a URL (s3://, gs://, https://, ...)"
+    add("inputs", metavar="INPUTS", nargs="+", help=what)
+    add("-o", "--output", metavar="DIR", required=True, help="the folder of all outputs and of manifest.jsonl")
+    add("--jobs", type=int, metavar="N", help="videos in flight (default 2)")
+    add("--retries", type=int, metavar="N", help="how often a video that failed is tried again (default 1)")
+    add("--fail-fast", action="store_true", help="start no other video after one failed")
+    add("--limit", type=int, metavar="N", help="take the first N videos only")
+    add("--shard", metavar="I/N", help="take the I-th of N shares, for N machines on one DIR")
+    add("--column", metavar="NAME", help="of a list: where the paths are (default: path, input, video, url, ...)")
+    _add_settings(parser)
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    """What a run and a batch have in common."""
+    add = parser.add_argument
     add("--model", metavar="NAME", help="mini (default), lotus-2, or hf:ID")
     add("--weights", metavar="DIR", help="use weights from this folder")
     add("--maps", metavar="KINDS", help="depth (default), normal, or depth,normal")
@@ -164,16 +192,14 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
 
 # ----------------------------------------------------------------------------------------------------------------- commands
 
-_NOT_SETTINGS = ("call", "parser", "command", "input", "output", "config", "quiet", "debug")
+_NOT_SETTINGS = ("call", "parser", "command", "input", "inputs", "output", "config", "quiet", "debug")
 
 
 def _run(options: argparse.Namespace) -> int:
-    from .config import configure, load_toml
     from .run import Job, run_video
 
     given = vars(options)
-    config = configure(load_toml(given["config"]), where=given["config"]) if "config" in given else None
-    config = configure({k: v for k, v in given.items() if k not in _NOT_SETTINGS}, config, "options")
+    config = _settings(given)
     with _progress("quiet" in given) as listener:
         outcome = run_video(Job(given["input"], given.get("output"), config), listener=listener)
     if "quiet" not in given:
@@ -183,6 +209,48 @@ def _run(options: argparse.Namespace) -> int:
             print(f"note: {outcome.lost}", file=sys.stderr)
         print(outcome)
     return 0
+
+
+def _settings(given: dict[str, Any], apart: tuple[str, ...] = ()) -> RunConfig:
+    """The options that were given, on top of the file that `--config` named; those `apart` are no settings of a run."""
+    from .config import configure, load_toml
+
+    config = configure(load_toml(given["config"]), where=given["config"]) if "config" in given else None
+    leave_out = (*_NOT_SETTINGS, *apart)
+    return configure({k: v for k, v in given.items() if k not in leave_out}, config, "options")
+
+
+def _batch(options: argparse.Namespace) -> int:
+    from dataclasses import fields
+
+    from .batch import run_batch
+    from .config import BatchConfig
+
+    given = vars(options)
+    names = tuple(f.name for f in fields(BatchConfig))
+    config = _settings(given, names)
+    how = BatchConfig(**{name: given[name] for name in names if name in given})
+    with _batch_progress("quiet" in given) as listener:
+        outcome = run_batch(given["inputs"], given["output"], config, how=how, listener=listener)
+    if "quiet" not in given:
+        print(outcome)
+    outcome.check()
+    return 0
+
+
+@contextmanager
+def _batch_progress(quiet: bool) -> Iterator[BatchListener]:
+    """A live table on a terminal, plain lines in a log, nothing when quiet."""
+    from .batch import BatchListener
+    from .progress import batch_lines, table
+
+    if quiet:
+        yield BatchListener()
+    elif sys.stderr.isatty():
+        with table() as listener:
+            yield listener
+    else:
+        yield batch_lines()
 
 
 @contextmanager

@@ -101,6 +101,41 @@ class RunConfig:
             raise UsageError(f"takes none, all or a number of frames, got {self.sharpen!r}", "--sharpen")
 
 
+@dataclass(frozen=True)
+class BatchConfig:
+    """How many videos are worked off. The fields are the options of `lotus2-video batch` that `run` has not.
+
+    jobs: videos in flight. retries: how often a video that failed is tried again. fail_fast: start no other after one failed.
+    limit: take the first so many only. shard: "I/N", take every N-th from the I-th on (counted from 1), so that N machines
+    share the work. column: of a CSV, JSONL or Parquet list, where the paths are.
+    """
+
+    jobs: int = 2
+    retries: int = 1
+    fail_fast: bool = False
+    limit: int | None = None
+    shard: str | None = None
+    column: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        for name, least in (("jobs", 1), ("retries", 0), ("limit", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UsageError(f"must be at least {least}, got {value}", _option(name))
+        part, of = self.part
+        if not 1 <= part <= of:
+            raise UsageError(f"takes I/N with I from 1 to N, got {self.shard!r}", "--shard")
+
+    @property
+    def part(self) -> tuple[int, int]:
+        """The shard as two numbers; (0, 0) where it is none."""
+        if self.shard is None:
+            return 1, 1
+        part, _, of = self.shard.partition("/")
+        return (int(part), int(of)) if part.isdecimal() and of.isdecimal() else (0, 0)
+
+
 def load_toml(path: str | Path) -> dict[str, Any]:
     """The settings in a TOML file, as keyword arguments for `configure`. Raises UsageError with the file and the fault."""
     try:

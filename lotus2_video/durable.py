@@ -24,8 +24,11 @@ def write_whole(path: Path, data: bytes) -> None:
         raise
 
 
-def append_whole(path: Path, text: str) -> None:
-    """Adds whole lines to a file that several processes add to; a line that a crash tore stays a line of its own."""
+def append_whole(path: Path, text: str, *, sync: bool = True) -> None:
+    """Adds whole lines to a file that several processes add to; a line that a crash tore stays a line of its own.
+
+    sync: on the disk for good when it returns. Raises OSError.
+    """
     handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
     try:
         with contextlib.suppress(OSError):  # a file system without locks: one write is still one line there
@@ -33,7 +36,8 @@ def append_whole(path: Path, text: str) -> None:
         size = os.fstat(handle).st_size
         torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
         _write_all(handle, ("\n" if torn else "").encode() + text.encode())
-        os.fsync(handle)
+        if sync:
+            os.fsync(handle)
     finally:
         os.close(handle)
 

@@ -5,7 +5,8 @@
     ├── InputError            3   the source is missing, unreadable, empty or not a video
     │   └── TruncatedInput    6   the source broke off: what decoded was written, the rest is lost
     ├── WeightsError          4   weights are missing, incomplete or wrong
-    └── OutputError           5   the destination exists, cannot be written, or the disk is full
+    ├── OutputError           5   the destination exists, cannot be written, or the disk is full
+    └── BatchFailed           7   some videos of a batch failed; the others are done
 
 Ctrl-C ends with 130 and SIGTERM with 143, as shells expect; both leave nothing under a final name.
 """
@@ -64,6 +65,12 @@ class TruncatedInput(InputError):
     """The source broke off; every frame before that was good."""
 
     exit_code = 6
+
+
+class BatchFailed(Lotus2VideoError):
+    """Some videos of a batch failed; each is named in the manifest, and the others are done."""
+
+    exit_code = 7
 
 
 def near_name(name: str, known: Iterable[str]) -> str | None:

@@ -80,13 +80,13 @@ def run_video(
     """
     begin = time.monotonic()
     listener = listener or Listener()
-    _check(job)
+    check(job.config)
     with ExitStack() as stack:
         source = stack.enter_context(_open(job))
         listener.opened(source.info)
         plan = plan_outputs(source.info, job.config, job.output)
         listener.planned(plan.paths)
-        ready = predictor or stack.enter_context(_made(job.config, source.info))
+        ready = predictor or stack.enter_context(predictor_for(job.config, source.info.frames))
         store = open_store(job.config, source.info, ready.fingerprint)
         stack.callback(store.close)
         if store.found:
@@ -119,11 +119,11 @@ def estimate_video(path: str, **settings: Any) -> Iterator[Result]:
     """
     config = configure(settings)
     job = Job(str(path), None, config)
-    _check(job)
+    check(job.config)
     with ExitStack() as stack:
         source = stack.enter_context(_open(job))
         source.audio.ignore()
-        ready = stack.enter_context(_made(config, source.info))
+        ready = stack.enter_context(predictor_for(config, source.info.frames))
         walk = stack.enter_context(_walk(source, config, None, ready, ChunkStore(), lambda line: None))
         yield from walk.results
     if walk.frames.broken is not None and not config.tolerant:
@@ -152,8 +152,12 @@ class _Walk:
 
 
 @contextmanager
-def _made(config: RunConfig, info: StreamInfo) -> Iterator[Predictor]:
-    predictor = make_predictor(config.model, model_options(config, info))
+def predictor_for(config: RunConfig, frames: int | None = None) -> Iterator[Predictor]:
+    """The predictor that runs with `config` want, open inside the block. frames: how many there will be, where known.
+
+    Raises UsageError and WeightsError.
+    """
+    predictor = make_predictor(config.model, model_options(config, frames))
     try:
         yield predictor
     finally:
@@ -173,7 +177,7 @@ def _walk(
     with ExitStack() as stack:
         here = engine or stack.enter_context(LocalEngine(config.window))
         shared = predictor if engine is None else None
-        make = MakeEstimator(config.model, model_options(config, source.info), config.sharpen == "all", shared)
+        make = MakeEstimator(config.model, model_options(config, source.info.frames), config.sharpen == "all", shared)
         if notice := find_card(config.model).notice:
             say(notice)
         frames, waiting = _Frames(source), deque()
@@ -186,10 +190,10 @@ def _walk(
         yield _Walk(results, frames, f"{config.model} {predictor.fingerprint}")
 
 
-def model_options(config: RunConfig, info: StreamInfo) -> ModelOptions:
+def model_options(config: RunConfig, frames: int | None) -> ModelOptions:
     sharpen = config.sharpen != "none"
     return ModelOptions(
-        config.maps, config.weights, config.res, config.device, config.precision, info.frames, sharpen=sharpen
+        config.maps, config.weights, config.res, config.device, config.precision, frames, sharpen=sharpen
     )
 
 
@@ -210,9 +214,8 @@ def _write(results: Iterator[Result], sink: Sink, listener: Listener) -> int:
     return count
 
 
-def _check(job: Job) -> None:
+def check(config: RunConfig) -> None:
     """What can be told to be wrong before anything is opened. Raises UsageError."""
-    config = job.config
     card = find_card(config.model)
     if config.sharpen != "none" and not card.sharpener:
         raise UsageError(f"{card.name} has no detail sharpener", "--sharpen", "use --sharpen none")

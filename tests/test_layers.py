@@ -29,7 +29,7 @@ ALLOWED = {
     "batch": "config durable errors frames models engines store run",
     "progress": "frames run batch",
     "cli": "config errors models progress read run batch",
-    "": "config errors frames models engines read run",
+    "": "batch config errors frames models engines read run",
 }
 ONLY_IN = {
     "av": "read write", "ray": "engines", "OpenEXR": "write read", "fsspec": "batch read write",
