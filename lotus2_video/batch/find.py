@@ -16,7 +16,7 @@ from typing import Any
 
 from ..errors import InputError, UsageError
 from .manifest import Manifest
-from .remote import expand, is_url, place_of, read
+from .remote import expand, forget, is_url, place_of, read
 
 SUFFIXES = (  # of what is a video in a folder; a list or a glob may name anything that `run` takes
     ".3gp", ".avi", ".flv", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts",
@@ -106,13 +106,16 @@ def _is_video(name: str) -> bool:
 
 
 def _listed(word: str, suffix: str, column: str | None) -> Iterator[str]:
-    """The entries of a list: URLs, or absolute paths; a relative one is looked for beside the list, else from here."""
-    for entry in _entries(word, suffix, column):
+    """The entries of a list: URLs, or absolute paths; a relative one is looked for beside the list, then from here."""
+    entries = list(_entries(word, suffix, column))
+    forget(entry for entry in entries if is_url(entry))
+    for entry in entries:
         if is_url(entry):
             yield entry
         else:
-            beside = os.path.join(os.path.dirname(word), entry)
-            yield os.path.abspath(beside if not is_url(word) and os.path.exists(beside) else entry)
+            beside = entry if is_url(word) else os.path.join(os.path.dirname(word), entry)
+            elsewhere = os.path.exists(entry) and not os.path.exists(beside)
+            yield os.path.abspath(entry if elsewhere else beside)
 
 
 def _entries(word: str, suffix: str, column: str | None) -> Iterator[str]:

@@ -7,13 +7,13 @@ import glob
 import hashlib
 import os
 import posixpath
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ..errors import InputError, OutputError, UsageError
+from ..errors import InputError, Lotus2VideoError, OutputError, UsageError
 from ..store import WorkFolder
 
 _VERSION = ("size", "ETag", "etag", "LastModified", "mtime", "updated", "generation")  # what stores say of an object
@@ -30,11 +30,20 @@ def place_of(url: str) -> str:
     return f"/{parts.netloc}{unquote(parts.path)}"
 
 
+def forget(urls: Iterable[str]) -> None:
+    """What an earlier batch of this process saw there may have changed: nothing of it is believed any longer."""
+    one_each = {urlsplit(url)[:2]: url for url in urls}
+    for url in one_each.values():
+        with suppress(Lotus2VideoError):  # of a protocol that is not known: its own run will tell
+            _open(url)[0].invalidate_cache()
+
+
 def expand(url: str) -> tuple[list[str], str | None]:
     """The files behind a URL: itself, those in it where it ends in a slash, or those of a glob; and the folder they are in.
 
     The folder is None where the URL names one file. Raises InputError and UsageError.
     """
+    forget([url])
     if urlsplit(url).scheme in _NO_FOLDERS or not (url.endswith("/") or glob.has_magic(url)):
         return [url], None
     files, path = _open(url)
