@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..config import Kind
 from ..errors import UsageError, WeightsError
 from ..frames import Maps
 from . import ModelOptions
@@ -41,7 +42,7 @@ class HfPredictor:
     for a model of another task.
     """
 
-    kinds = ("depth",)
+    kinds: tuple[Kind, ...] = ("depth",)
 
     def __init__(self, name: str, options: ModelOptions):
         dtype = _dtype(options.precision)

@@ -41,21 +41,12 @@ class Stages:
 
 
 class Lotus2Predictor:
-    """The published Lotus-2 function. Raises WeightsError for missing or wrong files, UsageError for what does not fit."""
+    """The published Lotus-2 function, on the device of its network. res: short side in pixels, not the published rule."""
 
-    def __init__(self, options: ModelOptions):
-        files = find(options.weights)
-        device = pick_device(options.device)
-        checkpoint = open_checkpoint(files, options.kinds, device)
-        plan = make_plan(options.precision, look_at(device), _needs(checkpoint, options.sharpen), options.frames)
-        _log.info("lotus-2: %s", plan.why)
-        self.kinds: tuple[Kind, ...] = options.kinds
-        self._device, self._res = device, options.res
-        content = files.digest(options.kinds)
-        made = (FUNCTION, content, plan.weights, device.type, str(options.res), *options.kinds)
-        self.fingerprint = " ".join(made)
-        with torch.no_grad(), _memory(device):
-            self._net: Lotus2Net | None = Lotus2Net(checkpoint, open_vae(files, device, plan), device, plan)
+    def __init__(self, net: Lotus2Net, kinds: tuple[Kind, ...], fingerprint: str, res: int | None = None):
+        self.kinds, self.fingerprint = kinds, fingerprint
+        self._net: Lotus2Net | None = net
+        self._device, self._res = net.device, res
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
         """The source's own size: the published resize is part of the function."""
@@ -115,13 +106,21 @@ class Lotus2Predictor:
 
 
 def make(rest: str, options: ModelOptions) -> Lotus2Predictor:
-    """For the registry."""
+    """For the registry: from the files. Raises WeightsError for missing or wrong files, UsageError for what does not fit."""
     if rest:
         raise UsageError(f"lotus-2 takes nothing after a colon, got {rest!r}", "--model")
-    return Lotus2Predictor(options)
+    files, device = find(options.weights), pick_device(options.device)
+    checkpoint = open_checkpoint(files, options.kinds, device)
+    plan = make_plan(options.precision, look_at(device), needs(checkpoint, options.sharpen), options.frames)
+    _log.info("lotus-2: %s", plan.why)
+    with torch.no_grad(), _memory(device):
+        net = Lotus2Net(checkpoint, open_vae(files, device, plan), device, plan)
+    made = (FUNCTION, files.digest(options.kinds), plan.weights, device.type, str(options.res), *options.kinds)
+    return Lotus2Predictor(net, options.kinds, " ".join(made), options.res)
 
 
-def _needs(checkpoint: Checkpoint, sharpen: bool) -> Needs:
+def needs(checkpoint: Checkpoint, sharpen: bool) -> Needs:
+    """What a checkpoint needs on the device, with the sharpeners or without."""
     wanted = [a.layers for (part, _), a in checkpoint.adapters.items() if sharpen or part == "core_predictor"]
     sizes_: dict[Weights, int] = {w: resident_bytes(checkpoint.config, wanted, w) for w in BYTES}
     config = checkpoint.config

@@ -77,7 +77,7 @@ class Lotus2Net:
     """
 
     def __init__(self, checkpoint: Checkpoint, vae: Vae, device: torch.device, plan: Plan):
-        self.vae, self._checkpoint, self._device, self._plan = vae, checkpoint, device, plan
+        self.vae, self.device, self._checkpoint, self._plan = vae, device, checkpoint, plan
         self._shared: dict[tuple, nn.Module] = {}
         self._nets: dict[tuple[Part, Kind], Flux] = {}
         self._modulations: dict[tuple, list[Modulation]] = {}
@@ -87,6 +87,8 @@ class Lotus2Net:
             self._modulation("core_predictor", kind, [CORE_TIMESTEP])
         if plan.compiled_vae:
             vae.compile()
+        if device.type == "cuda":
+            torch.cuda.empty_cache()  # what merging left behind
 
     def core(self, kind: Kind, latent: Tensor) -> Tensor:
         """The picture's latent, float32 [N,16,h,w], to the map's."""
@@ -110,7 +112,7 @@ class Lotus2Net:
         """The network over float32 tokens [N,T,64], in batches of one size, so that it is compiled for few shapes."""
         net, rope = self._net(part, kind), self._rope(size[0] // 2, size[1] // 2)
         done = []
-        with _attention(self._device):
+        with _attention(self.device):
             for group in tokens.split(self._plan.batch):
                 full = _filled(group, self._plan.batch).to(DTYPES[self._plan.weights])
                 done.append(net(full, modulation, rope)[: len(group)].float())
@@ -122,19 +124,19 @@ class Lotus2Net:
         return self._nets[part, kind]
 
     def _load(self, part: Part, kind: Kind) -> Flux:
-        home = torch.device("cpu") if self._plan.streamed else self._device
+        home = torch.device("cpu") if self._plan.streamed else self.device
         prompt, config = self._checkpoint.prompt.t5, self._checkpoint.config
         net = load_flux(config, self._source(part, kind), prompt, self._plan.weights, self._shared, home)
         if self._plan.streamed:
-            net.double_blocks = StreamedBlocks(list(net.double_blocks), self._device)
-            net.single_blocks = StreamedBlocks(list(net.single_blocks), self._device)
+            net.double_blocks = StreamedBlocks(list(net.double_blocks), self.device)
+            net.single_blocks = StreamedBlocks(list(net.single_blocks), self.device)
         if self._plan.compiled:
             for block in (*net.double_blocks, *net.single_blocks):
                 block.compile()
         return net
 
     def _source(self, part: Part, kind: Kind) -> Source:
-        return Source(self._checkpoint.tensors, self._checkpoint.adapters[part, kind], self._device)
+        return Source(self._checkpoint.tensors, self._checkpoint.adapters[part, kind], self.device)
 
     def _modulation(self, part: Part, kind: Kind, timesteps: list[float]) -> list[Modulation]:
         source = self._source(part, kind)
@@ -149,7 +151,7 @@ class Lotus2Net:
     def _rope(self, rows: int, columns: int) -> Rope:
         if (rows, columns) not in self._ropes:
             axes = self._checkpoint.config.axes_dims_rope
-            self._ropes[rows, columns] = rope_table(rows, columns, T5_TOKENS, axes, self._device)
+            self._ropes[rows, columns] = rope_table(rows, columns, T5_TOKENS, axes, self.device)
         return self._ropes[rows, columns]
 
 
