@@ -22,6 +22,7 @@ from render import (  # noqa: E402
     Quality,
     Renderer,
     TextureLibrary,
+    demo,
     effects,
     load_assets,
     media,
@@ -403,3 +404,19 @@ def test_a_file_that_is_no_glb_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"not a scene at all, but long enough")
     with pytest.raises(ValueError, match=r"broken\.glb"):
         load_glb(path, TextureLibrary())
+
+
+def test_the_committed_demo_is_the_scene_that_the_code_makes() -> None:
+    """Its truth is remade from one frame; whoever changes a piece of furniture in it must render the clip anew."""
+    path = Path(__file__).resolve().parents[1] / "examples" / "demo_truth.npz"
+    truth = np.load(path)
+    textures = load_assets().textures
+    scene, views = demo.scene(textures), demo.views()
+    number = int(truth["frames"][3])
+    view = View(views[number].camera, views[number].seconds)
+    out = Renderer(TextureLibrary()).cast(scene, [view], demo.SIZE, GEOMETRY)
+    step = slice(None, None, demo.TRUTH_STEP)
+    disparity = (1 / out["depth"][0])[step, step]
+    assert np.isclose(disparity, truth["disparity"][3].astype(np.float32), rtol=1e-3, atol=1e-4).mean() > 0.999
+    same = np.abs(out["normal"][0][step, step] * 127 - truth["normal"][3]).max(-1) < 1.5
+    assert same.mean() > 0.999
