@@ -241,6 +241,28 @@ def test_blocks_that_pass_through_a_small_card_give_the_same(tiny: Path, both: L
         flux.double_blocks, flux.single_blocks = doubles, singles
 
 
+@pytest.mark.parametrize("precision", ["fp32", "fp8"])
+def test_what_repeats_is_compiled_once(tiny: Path, precision: str) -> None:
+    """Two graphs, one for each kind of block, for all blocks of core and sharpener, for depth and normal, at all time steps."""
+    predictor, picture = _predictor(tiny, precision=precision), _picture(tiny, SMALL)
+    plain = predictor.stages(picture, "depth")
+    predictor.stages(picture, "normal")
+    graphs = []
+
+    def backend(graph: torch.fx.GraphModule, example: list) -> object:
+        graphs.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    for net in predictor._ready._nets.values():
+        for block in (*net.double_blocks, *net.single_blocks):
+            block.compile(backend=backend, fullgraph=True)
+    compiled = predictor.stages(picture, "depth")
+    predictor.stages(picture, "normal")
+    assert len(graphs) == 2
+    np.testing.assert_allclose(compiled.final_latent, plain.final_latent, atol=1e-4)
+
+
 def test_fp8_linear_keeps_the_promise_of_its_format() -> None:
     torch.manual_seed(0)
     x, weight, bias = torch.randn(5, 7, 64), torch.randn(48, 64), torch.randn(48)
