@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -58,7 +59,7 @@ def film(path: Path, source: Path | None, frames: int) -> Path:
 
 def _pictures(source: Path, most: int = 120) -> list[np.ndarray]:
     with open_source(str(source)) as opened:
-        return [cv2.resize(frame.rgb, (1280, 720), interpolation=cv2.INTER_AREA) for frame, _ in zip(opened, range(most))]  # noqa: B905
+        return [cv2.resize(frame.rgb, (1280, 720), interpolation=cv2.INTER_AREA) for frame in islice(opened, most)]
 
 
 def _pattern(i: int) -> np.ndarray:
@@ -80,7 +81,9 @@ def model_rate(size: tuple[int, int], takes: int = 5) -> float:
 
 def run_command(clip: Path, out: Path, *words: str) -> float:
     begin = time.perf_counter()
-    subprocess.run([*COMMAND, str(clip), "-o", str(out), "--overwrite", "--quiet", "--device", "cpu", *words], check=True)
+    subprocess.run(
+        [*COMMAND, str(clip), "-o", str(out), "--overwrite", "--quiet", "--device", "cpu", *words], check=True
+    )
     return time.perf_counter() - begin
 
 
@@ -164,7 +167,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         if "model" in rows:
-            found["model"] = {"fps_224x384": model_rate((224, 384)), "fps_default_16x9": model_rate((224, 400))}
+            default = make_predictor("mini", ModelOptions(device="cpu")).input_size(720, 1280)
+            found["model"] = {"fps_224x384": model_rate((224, 384)), "fps_default_16x9": model_rate(default)}
             if options.teacher:
                 rates = teacher_rates(options.teacher)
                 found["model"] |= {f"teacher_{name}_fps": rate for name, rate in rates.items()}

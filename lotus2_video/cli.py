@@ -187,6 +187,10 @@ def _add_info(parser: argparse.ArgumentParser) -> None:
 
 def _add_models(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(call=_models, parser=parser)
+    parser.add_argument(
+        "action", nargs="?", choices=("fetch",), help="fetch: download what MODEL needs and is not here yet"
+    )
+    parser.add_argument("model", nargs="?", metavar="MODEL", help="lotus-2 or hf:ID")
     parser.add_argument("--debug", action="store_true", help="show where an error came from")
 
 
@@ -317,8 +321,13 @@ def _plain(value: object) -> str:
 
 
 def _models(options: argparse.Namespace) -> int:
-    from .models import cards
+    from .models import cards, fetch
 
+    if options.action and not options.model:
+        raise UsageError("fetch which model?", None, "lotus2-video models fetch lotus-2")
+    if options.action:
+        fetch(options.model)
+        return 0
     for card in cards():
         print(f"{card.name:10}{card.about}")
         print(f"{'':10}maps: {', '.join(card.kinds)}; licence: {card.licence}")

@@ -8,7 +8,8 @@ DATA holds `photos/*.tar`, `rgbd/*.tar` (only their pictures are used), `frames/
 `teacher/depth-anything-v2-small`. The schedule, in one leg:
 
 1. Every picture is cut into views (crops, small rotations, flips) of several aspect ratios; the teacher labels each once.
-2. The trunk starts from the teacher's own encoder (blocks KEPT of its twelve, patches twice as large); the rest is random.
+2. The student starts as the teacher itself, seeing pictures at half size, with only the blocks KEPT of its twelve; what sees
+   the picture at full size starts random and silent.
 3. AdamW, cosine over the whole time given, weights averaged (EMA). The student sees the views recoloured, blurred and
    noisy, and must say what the teacher said of the clean ones, up to scale and shift, with a mild pull to a fixed range.
 """
@@ -32,11 +33,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from lotus2_video.models import mini_net, mini_torch
+from lotus2_video.models import mini, mini_net, mini_torch
 
-KEPT = (0, 1, 2, 3, 5, 6, 8, 9, 11)  # blocks of the teacher's encoder that become the trunk
+KEPT = (0, 1, 2, 3, 4, 5, 6, 8, 9, 10, 11)  # blocks of the teacher's encoder that become the trunk
 SHAPES = {(224, 400): 0.34, (224, 304): 0.26, (256, 256): 0.1, (384, 224): 0.12, (176, 528): 0.1, (336, 592): 0.08}
 VIEWS = {"lidar": 60, "camvid": 12, "marigold_page": 16, "tiefling": 16, "frames": 12}  # a picture; other sources 8
+NEAR = 2.0  # what the teacher's raw disparity is at the near end of a typical picture: measured on the photographs
 MARGIN = 1.15  # views are kept this much larger than the student's picture, for a random crop at every step
 
 
@@ -194,17 +196,17 @@ def disturb(rgb: Tensor, generator: torch.Generator) -> Tensor:
     def often(odds: float) -> Tensor:
         return torch.rand(n, 1, 1, 1, generator=generator, device=device) < odds
 
-    moved = math.ceil(n / 3)  # views come in random order
+    moved = math.ceil(n / 5)  # views come in random order
     rgb = torch.cat([_motion_blur(rgb[:moved], generator), rgb[moved:]])
     low_res = F.interpolate(F.avg_pool2d(rgb, 2), rgb.shape[-2:], mode="bilinear", align_corners=False)
     rgb = torch.where(often(0.1), low_res, rgb)
-    rgb = rgb.clamp(1e-4, 1) ** torch.exp(some(-0.4, 0.4))
-    rgb = rgb * torch.exp(some(-0.5, 0.3)) * (1 + 0.1 * torch.randn(n, 3, 1, 1, generator=generator, device=device))
+    rgb = rgb.clamp(1e-4, 1) ** torch.exp(some(-0.3, 0.3))
+    rgb = rgb * torch.exp(some(-0.3, 0.2)) * (1 + 0.05 * torch.randn(n, 3, 1, 1, generator=generator, device=device))
     mean = rgb.mean((1, 2, 3), keepdim=True)
-    rgb = (rgb - mean) * some(0.65, 1.3) + mean
+    rgb = (rgb - mean) * some(0.8, 1.2) + mean
     grey = rgb.mean(1, keepdim=True)
-    rgb = grey + (rgb - grey) * torch.where(often(0.06), torch.zeros_like(grey[:, :, :1, :1]), some(0.5, 1.5))
-    noise = torch.randn(rgb.shape, generator=generator, device=device) * some(0, 0.05) * often(0.4)
+    rgb = grey + (rgb - grey) * torch.where(often(0.06), torch.zeros_like(grey[:, :, :1, :1]), some(0.6, 1.4))
+    noise = torch.randn(rgb.shape, generator=generator, device=device) * some(0, 0.04) * often(0.3)
     return (rgb + noise).clamp(0, 1)
 
 
@@ -226,25 +228,30 @@ def _motion_blur(rgb: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def loss(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean over the batch of four terms, [N,h,w] each: the map up to scale and shift, the same relative to the disparity
-    (so that far things count as AbsRel counts them), its gradients at four scales, and a mild pull to the fixed range."""
-    scale, shift = align(prediction, target)
-    aligned = prediction * scale + shift
+    """Mean over the batch, for maps [N,h,w]: the map and its gradients at four scales as they stand, so that the range is
+    learned too; and, up to scale and shift, the error relative to the disparity, so that far things count as AbsRel counts
+    them. (Only up to scale and shift, a constant map would be a trap: nothing in it says which way is nearer.)"""
     spread = _spread(target)
-    error = (aligned - target).abs()
-    relative = error / (target + 0.12 * target.mean((1, 2), keepdim=True) + 1e-3)
-    gradients = sum(_gradient_error(aligned, target, 2**i) for i in range(4))
-    range_error = (prediction - target.clamp(0, 1)).abs().clamp(max=1)
-    total = error / spread + 0.5 * relative.clamp(max=3) + 0.15 * range_error
-    return total.mean() + 0.6 * (gradients / spread[:, 0, 0]).mean()
+    direct = (prediction - target).abs() / spread
+    scale, shift = align(prediction, target)
+    away = (prediction * scale + shift - target).abs()
+    relative = away / (target + 0.12 * target.mean((1, 2), keepdim=True) + 1e-3)
+    gradients = sum(_gradient_error(prediction, target, 2**i) for i in range(4))
+    return (direct + 0.5 * relative.clamp(max=3)).mean() + 0.5 * (gradients / spread[:, 0, 0]).mean()
 
 
 def align(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Least-squares scale and shift [N,1,1] that take each prediction to its target."""
+    """Least-squares scale and shift [N,1,1] from each prediction to its target, drawn a little towards a scale of 1."""
     p, t = (x - x.mean((1, 2), keepdim=True) for x in (prediction, target))
-    scale = (p * t).mean((1, 2), keepdim=True) / ((p * p).mean((1, 2), keepdim=True) + 1e-5)
-    scale = scale.clamp(min=1e-2)
+    ridge = 0.02 * (t * t).mean((1, 2), keepdim=True) + 1e-5
+    scale = ((p * t).mean((1, 2), keepdim=True) + ridge) / ((p * p).mean((1, 2), keepdim=True) + ridge)
     return scale, target.mean((1, 2), keepdim=True) - scale * prediction.mean((1, 2), keepdim=True)
+
+
+def correlation(prediction: Tensor, target: Tensor) -> Tensor:
+    """Mean over the batch of the correlation of each prediction with its target: 0 is a constant map."""
+    p, t = (x - x.mean((1, 2), keepdim=True) for x in (prediction, target))
+    return ((p * t).mean((1, 2)) / ((p * p).mean((1, 2)) * (t * t).mean((1, 2)) + 1e-9).sqrt()).mean()
 
 
 def _spread(target: Tensor) -> Tensor:
@@ -261,20 +268,45 @@ def _gradient_error(a: Tensor, b: Tensor, step: int) -> Tensor:
 
 
 def fresh_weights(teacher: Path, seed: int = 0) -> dict[str, Tensor]:
-    """Random weights, the trunk taken from the teacher's encoder (its layer scales folded into the layers before them)."""
+    """The weights to start from: the teacher's own, less the blocks not KEPT, working at half size (its layer scales folded
+    into the layers before them); what the teacher has nothing of starts random and silent."""
     generator = torch.Generator().manual_seed(seed)
     weights = {name: _initial(name, shape, generator) for name, shape in mini_net.shapes().items()}
     t = {k.removeprefix("backbone."): v.float() for k, v in load_file(teacher / "model.safetensors").items()}
-    patch = t["embeddings.patch_embeddings.projection.weight"]
-    weights["trunk.patch.weight"] = patch.repeat_interleave(2, 2).repeat_interleave(2, 3) / 4
-    weights["trunk.patch.bias"] = t["embeddings.patch_embeddings.projection.bias"]
     positions = t["embeddings.position_embeddings"]
     weights["trunk.class"] = t["embeddings.cls_token"] + positions[:, :1]
     weights["trunk.positions"] = positions[:, 1:].transpose(1, 2).unflatten(2, [mini_net.POSITIONS] * 2)
-    weights["trunk.norm.weight"], weights["trunk.norm.bias"] = t["layernorm.weight"], t["layernorm.bias"]
     for i, kept in enumerate(KEPT):
         weights |= _block(t, f"encoder.layer.{kept}", f"trunk.{i}")
+    for kind in ("weight", "bias"):
+        weights[f"trunk.patch.{kind}"] = t[f"embeddings.patch_embeddings.projection.{kind}"]
+        weights[f"trunk.norm.{kind}"] = t[f"layernorm.{kind}"]
+        weights |= _neck(t, kind)
+        weights[f"depth.in.{kind}"], weights[f"depth.mix.{kind}"] = t[f"head.conv1.{kind}"], t[f"head.conv2.{kind}"]
+        weights[f"depth.out.{kind}"] = t[f"head.conv3.{kind}"].repeat_interleave(4, 0) / NEAR
     return {name: weight.contiguous() for name, weight in weights.items()}
+
+
+def _neck(t: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
+    """Its transposed convolutions, whose stride is their size, become 1x1 ones before an unshuffle."""
+    made, stages = {}, "neck.reassemble_stage.layers"
+    for i in range(4):
+        made[f"neck.{i}.in.{kind}"] = t[f"{stages}.{i}.projection.{kind}"]
+        if kind == "weight":
+            made[f"neck.{i}.out.weight"] = t[f"neck.convs.{i}.weight"]
+        fuse = f"neck.fusion_stage.layers.{3 - i}"
+        made[f"fuse.{i}.out.{kind}"] = t[f"{fuse}.projection.{kind}"]
+        for part, layer in (("lateral", "residual_layer1"), ("unit", "residual_layer2"))[i // 3 :]:
+            made[f"fuse.{i}.{part}.a.{kind}"] = t[f"{fuse}.{layer}.convolution1.{kind}"]
+            made[f"fuse.{i}.{part}.b.{kind}"] = t[f"{fuse}.{layer}.convolution2.{kind}"]
+    made[f"neck.3.down.{kind}"] = t[f"{stages}.3.resize.{kind}"]
+    for i, factor in ((0, 4), (1, 2)):
+        resize = t[f"{stages}.{i}.resize.{kind}"]
+        if kind == "weight":
+            made[f"neck.{i}.up.weight"] = resize.permute(1, 2, 3, 0).flatten(0, 2)[:, :, None, None]
+        else:
+            made[f"neck.{i}.up.bias"] = resize.repeat_interleave(factor**2)
+    return made
 
 
 def _block(t: Mapping[str, Tensor], old: str, new: str) -> dict[str, Tensor]:
@@ -292,17 +324,27 @@ def _block(t: Mapping[str, Tensor], old: str, new: str) -> dict[str, Tensor]:
 
 
 def _initial(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    if name.endswith("bias"):
-        return torch.full(shape, 0.4 if name == "depth.head.bias" else 0.0)
-    if len(shape) == 1:
-        return torch.ones(shape)
-    gain = 0.2 if name.endswith(".b.weight") else 1.0  # residual branches start small
-    return torch.randn(shape, generator=generator) * gain * math.sqrt(1.5 / math.prod(shape[1:]))
+    if name.endswith("bias") or name in ("edges.b.weight", "depth.lcm.b.weight"):
+        return torch.zeros(shape)
+    return (
+        torch.ones(shape)
+        if len(shape) == 1
+        else torch.randn(shape, generator=generator) / math.sqrt(math.prod(shape[1:]))
+    )
 
 
-def export(weights: Mapping[str, Tensor], path: Path, about: Mapping[str, str]) -> None:
-    """The weights in half precision, as the package ships them."""
-    save_file({k: v.half().cpu().contiguous() for k, v in weights.items()}, path, {k: str(v) for k, v in about.items()})
+def export(weights: Mapping[str, Tensor], path: Path, about: Mapping[str, object]) -> None:
+    """The weights as the package ships them: large matrices int8 with one scale a row, the rest in half precision."""
+    state: dict[str, Tensor] = {}
+    for name, weight in weights.items():
+        weight = weight.detach().float().cpu()
+        if weight.numel() > 30_000 and weight.shape[0] > 1:
+            scale = weight.flatten(1).abs().amax(1).clamp(min=1e-12) / 127
+            rows = scale.view(-1, *[1] * (weight.ndim - 1))
+            state[name], state[name + mini.ROWS] = (weight / rows).round().to(torch.int8).contiguous(), scale
+        else:
+            state[name] = weight.half().contiguous()
+    save_file(state, path, {k: str(v) for k, v in about.items()})
 
 
 # --------------------------------------------------------------------------------------------------------------- training
@@ -311,14 +353,19 @@ def export(weights: Mapping[str, Tensor], path: Path, about: Mapping[str, str]) 
 class Run:
     """The state of training: weights, their average, the optimizer and the count of samples; saved and loaded whole."""
 
-    def __init__(self, weights: dict[str, Tensor], device: torch.device):
-        self.weights = {k: v.to(device).requires_grad_() for k, v in weights.items()}
+    def __init__(self, weights: dict[str, Tensor], device: torch.device, frozen: int = 0):
+        still = ("trunk.patch", "trunk.class", "trunk.positions", *(f"trunk.{i}." for i in range(frozen)))
+        self.weights = {
+            k: v.to(device).requires_grad_(not frozen or not k.startswith(still)) for k, v in weights.items()
+        }
         self.average = {k: v.detach().clone() for k, v in self.weights.items()}
         self.samples = 0
         self.progress = 0.0  # of the schedule, 0 to 1
-        trunk = [v for k, v in self.weights.items() if _is_pretrained(k)]
-        rest = [v for k, v in self.weights.items() if not _is_pretrained(k)]
-        groups = [{"params": trunk, "peak": 2e-4}, {"params": rest, "peak": 1.5e-3}]
+        learning = {k: v for k, v in self.weights.items() if v.requires_grad}
+        trunk = [v for k, v in learning.items() if k.startswith("trunk.")]
+        head = [v for k, v in learning.items() if not k.startswith("trunk.") and not _is_new(k)]
+        new = [v for k, v in learning.items() if _is_new(k)]
+        groups = [{"params": trunk, "peak": 1e-5}, {"params": head, "peak": 5e-5}, {"params": new, "peak": 5e-4}]
         self.optimizer = torch.optim.AdamW(
             groups, lr=0.0, weight_decay=0.03, betas=(0.9, 0.98), fused=device.type == "cuda"
         )
@@ -358,8 +405,8 @@ class Run:
                     self.optimizer.state[weight] = {k: v.to(weight.device) for k, v in kept.items()}
 
 
-def _is_pretrained(name: str) -> bool:
-    return name.startswith("trunk.") and not name.startswith("trunk.merge")
+def _is_new(name: str) -> bool:
+    return name.startswith(("edges.", "depth.lcm."))
 
 
 def train(run: Run, sets: list[Views], options: argparse.Namespace, device: torch.device) -> None:
@@ -375,16 +422,15 @@ def train(run: Run, sets: list[Views], options: argparse.Namespace, device: torc
         rgb, target = draw(views, shape, count, generator)
         with torch.autocast(device.type, torch.bfloat16):
             prediction = mini_torch.depth(run.weights, rgb.to(memory_format=torch.channels_last))
-        value = loss(prediction.float(), target)
+        prediction = prediction.float()
+        value = loss(prediction, target)
         run.step(value, count, start + (options.until - start) * done, options.rate)
-        recent.append(value.detach())
+        recent.append(torch.stack([value.detach(), correlation(prediction.detach(), target)]))
         step += 1
         if step % options.report == 0:
-            rate = (time.monotonic() - begin) / step
-            print(
-                f"step {step} samples {run.samples} loss {torch.stack(recent).mean():.4f} {rate * 1000:.0f} ms",
-                flush=True,
-            )
+            ms = 1000 * (time.monotonic() - begin) / step
+            value, alike = torch.stack(recent).mean(0).tolist()
+            print(f"{run.samples} samples, loss {value:.4f}, correlation {alike:.4f}, {ms:.0f} ms", flush=True)
             recent = []
 
 
@@ -407,6 +453,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--label-short", type=int, default=420, help="short side at which the teacher labels")
     parser.add_argument("--scale", type=float, default=1.0, help="of the student's picture sizes; below 1 is cheaper")
     parser.add_argument("--rate", type=float, default=1.0, help="of the learning rates; less for small batches")
+    parser.add_argument(
+        "--freeze", type=int, default=0, help="keep the patch embedding and the first N blocks as they are"
+    )
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--report", type=int, default=200)
@@ -419,7 +468,7 @@ def main(arguments: list[str] | None = None) -> None:
     torch.backends.cudnn.benchmark = True
     torch.backends.cuda.matmul.allow_tf32 = True
     folder = options.data / "teacher" / "depth-anything-v2-small"
-    run = Run(fresh_weights(folder), device)
+    run = Run(fresh_weights(folder), device, options.freeze)
     if options.out.exists():
         run.load(options.out)
     if options.steps != 0:

@@ -83,7 +83,8 @@ def test_it_does_not_overwrite_unless_told(clip, capsys):
         (["{clip}", "--device", "tpu"], 2, "--device"),
         (["{clip}", "--model", "fake", "-o", "/proc/nope/out.mp4"], 5, "/proc/nope"),
         (["{clip}", "--start", "99"], 3, "--start"),
-        (["-"], 2, "-o"),
+        (["models", "fetch"], 2, "which model"),
+        (["models", "fetch", "mini"], 2, "in the package"),
     ],
 )
 def test_a_mistake_is_one_line_with_its_exit_code(clip, capsys, words, code, said):
@@ -93,6 +94,15 @@ def test_a_mistake_is_one_line_with_its_exit_code(clip, capsys, words, code, sai
     assert err[-1].startswith("lotus2-video: ")
     assert not any("Traceback" in line for line in err)
     assert names(clip.parent) == ["in.mp4"]
+
+
+def test_a_stream_without_a_place_for_its_output(clip):
+    with open(clip, "rb") as stream:
+        run = subprocess.run(
+            [*COMMAND, "-", "--model", "fake"], stdin=stream, capture_output=True, text=True, check=False
+        )
+    assert run.returncode == 2
+    assert "-o" in run.stderr
 
 
 def test_a_config_file_sets_and_options_win(clip, tmp_path):

@@ -1,5 +1,7 @@
 """The temporal filter: what it must remove, what it must leave alone, and what it may depend on."""
 
+import itertools
+
 import cv2
 import numpy as np
 import pytest
@@ -69,7 +71,7 @@ def dolly(count: int, farther: float) -> tuple[list[np.ndarray], list[np.ndarray
 
 def test_what_comes_nearer_comes_nearer():
     rgb, maps = dolly(60, 2.0)
-    flows = [None, *(dense_flow(a, b) for a, b in zip(rgb, rgb[1:], strict=False))]
+    flows = [None, *(dense_flow(a, b) for a, b in itertools.pairwise(rgb))]
     given = run(maps, rgb, flows)
     middle = (slice(None), slice(30, 66), slice(50, 110))
     off = given[middle].mean(axis=(1, 2)) / np.stack(maps)[middle].mean(axis=(1, 2)) - 1
@@ -86,7 +88,7 @@ def test_a_mover_leaves_no_trail():
         picture[30:60, x : x + 30], depth[30:60, x : x + 30] = thing[30:60, :30], 0.7
         rgb.append(picture)
         maps.append(depth + np.linspace(0, 0.05, HEIGHT, dtype=np.float32)[:, None])
-    flows = [None, *(dense_flow(a, b) for a, b in zip(rgb, rgb[1:], strict=False))]
+    flows = [None, *(dense_flow(a, b) for a, b in itertools.pairwise(rgb))]
     given = run(maps, rgb, flows)
     assert np.abs(given - np.stack(maps)).max(axis=(1, 2)).max() < 0.1
     assert np.abs(given - np.stack(maps)).mean() < 0.004
@@ -96,7 +98,7 @@ def test_the_first_frames_do_not_know_how_the_film_goes_on():
     rng = np.random.default_rng(0)
     rgb = [texture(seed=s // 4) for s in range(12)]
     maps = [np.clip(room() + rng.normal(0, 0.05, (HEIGHT, WIDTH)), 0, 1).astype(np.float32) for _ in range(12)]
-    flows = [None, *(dense_flow(a, b) for a, b in zip(rgb, rgb[1:], strict=False))]
+    flows = [None, *(dense_flow(a, b) for a, b in itertools.pairwise(rgb))]
     whole = run(maps, rgb, flows)
     assert run(maps[:7], rgb[:7], flows[:7]).tobytes() == whole[:7].tobytes()
     assert run(maps, rgb, flows).tobytes() == whole.tobytes(), "the same film twice gave other bits"

@@ -105,6 +105,14 @@ def make_predictor(model: str, options: ModelOptions) -> Predictor:
     return card.make(model.partition(":")[2], options)
 
 
+def fetch(model: str) -> None:
+    """Downloads what `model` ("lotus-2", "hf:ID") needs and is not here yet. Raises UsageError, WeightsError."""
+    find_card(model)
+    with _gpu_extra("fetching"):
+        from .weights_fetch import fetch as download
+    download(model)
+
+
 def _make_fake(rest: str, options: ModelOptions) -> Predictor:
     from .fake import FakePredictor
 

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
+from ..config import Kind
 from ..errors import UsageError, WeightsError
 from ..frames import Maps
 from . import ModelOptions, mini_net
 
-SHORT = 224  # pixels of the short side given to the network, unless asked otherwise
+SHORT = 288  # pixels of the short side given to the network, unless asked otherwise
 FILE = "mini.safetensors"
+ROWS = ".rows"  # suffix of the scales of a matrix kept as int8
 
 
 def weights_path(folder: str | None = None) -> Path:
@@ -26,7 +28,7 @@ def weights_path(folder: str | None = None) -> Path:
 class MiniPredictor:
     """Depth of each frame by itself; see `mini_net` for the network. Raises WeightsError, UsageError."""
 
-    kinds = ("depth",)
+    kinds: tuple[Kind, ...] = ("depth",)
 
     def __init__(self, options: ModelOptions):
         path = weights_path(options.weights)
@@ -58,18 +60,12 @@ Runner = Callable[[np.ndarray], np.ndarray]  # uint8 [N,h,w,3] -> disparity floa
 
 
 def load_weights(path: Path) -> dict[str, np.ndarray]:
-    """The weights by name, float32. Raises WeightsError where the file is missing, broken, or not the mini's."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    """The weights by name, float32. Raises WeightsError where the file is missing, broken, or not the mini's.
 
-    try:
-        found = load_file(path)
-    except FileNotFoundError as error:
-        raise WeightsError(
-            "no weights of the mini here", path, "check --weights, or install the package again"
-        ) from error
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"not a complete safetensors file ({error})", path) from error
+    Large matrices are kept as int8 with one scale a row, under `NAME.rows`: half the size of half precision.
+    """
+    found = _read(path)
+    scales = {name: found.pop(name + ROWS) for name in [*found] if name + ROWS in found}
     for name, shape in mini_net.shapes().items():
         if name not in found:
             raise WeightsError(f"lacks {name}", path, "it is not a checkpoint of this version of the mini")
@@ -77,7 +73,24 @@ def load_weights(path: Path) -> dict[str, np.ndarray]:
             raise WeightsError(f"{name} has shape {found[name].shape}, not {shape}", path)
     if extra := sorted(found.keys() - mini_net.shapes().keys()):
         raise WeightsError(f"has {extra[0]}, which the mini does not know", path)
-    return {name: weight.astype(np.float32) for name, weight in found.items()}
+    weights = {name: weight.astype(np.float32) for name, weight in found.items()}
+    for name, scale in scales.items():
+        weights[name] *= scale.reshape(-1, *[1] * (weights[name].ndim - 1))
+    return weights
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(path)
+    except FileNotFoundError as error:
+        raise WeightsError(
+            "no weights of the mini here", path, "check --weights, or install the package again"
+        ) from error
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"not a complete safetensors file ({error})", path) from error
 
 
 def _pick_device(name: str) -> str:

@@ -1,12 +1,12 @@
 """The mini's network, written once over a handful of operations, so that torch (training, GPU) and OpenVINO (CPU) run the
 very same function from the same weights.
 
-    picture ─┬─ trunk: a ViT on 28-pixel patches (layout, meaning) ── taps ─┐
-             └─ pyramid: convolutions at 1/2, 1/4, 1/8, 1/16 (contours) ────┴─ decoder 1/16 -> 1/4 ─ head ─ unshuffle ─ LCM
-
+    picture ─┬─ trunk: a ViT on 28-pixel tokens, tapped four times ── neck: 1/2 to 4x the tokens' grid, fused upward ─┐
+             └─ edges: two convolutions at 1/2 of the picture ────────────────────────────────────────────────────────┴─ head,
+                                                                                                     unshuffle, LCM
 It follows the first stage of Lotus-2 (arXiv 2512.01030) at small size: one deterministic pass whose output is the clean map
 itself, never noise or velocity, then a local continuity module, `x + conv3x3(gelu(conv3x3(x)))`, that heals the seams which
-unpacking 4x4 sub-pixels leaves.
+unpacking 2x2 sub-pixels leaves. Trunk and neck have the shapes of DPT (Ranftl et al., ICCV 2021) as Depth Anything V2 uses it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 STRIDE = 16  # picture sides must be multiples of this
-PATCH = 28  # pixels a token of the trunk covers
+TOKEN = 28  # pixels a token of the trunk covers; it sees them at half size, through PATCH x PATCH weights
+PATCH = 14
 HEADS = 6
 TRUNK = 384  # channels of the trunk
-WIDTHS = (16, 32, 64, 128)  # channels of the pyramid at 1/2, 1/4, 1/8, 1/16
-TAPS = (2, 4, 6, 8)  # trunk blocks whose tokens the decoder sees; the last one ends the trunk
+TAPS = (2, 5, 7, 10)  # trunk blocks whose tokens the neck sees; the last one ends the trunk
 POSITIONS = 37  # side of the stored grid of position embeddings
+NECK = (48, 96, 192, 384)  # channels of the tapped levels, finest first
+FUSED, HEAD, EDGE = 64, 32, 16  # channels of the fused levels, of the head, and of what the picture adds to it
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as the trunk was trained
 
 
@@ -31,6 +33,7 @@ class Ops(Protocol):
     def linear(self, x: Any, weight: Any, bias: Any) -> Any: ...
     def layer_norm(self, x: Any, weight: Any, bias: Any) -> Any: ...
     def gelu(self, x: Any) -> Any: ...
+    def relu(self, x: Any) -> Any: ...
     def add(self, a: Any, b: Any) -> Any: ...
     def attention(self, qkv: Any, heads: int) -> Any:
         """[N,T,3C] -> [N,T,C], softmax attention of `heads` heads."""
@@ -58,18 +61,20 @@ def depth(ops: Ops, w: Mapping[str, Any], x: Any, size: tuple[int, int]) -> Any:
 
     x: [N,3,H,W], normalised by MEAN and STD. size: (H, W), multiples of STRIDE. w: the weights by name.
     """
-    features = decode(ops, w, trunk(ops, w, x, size), pyramid(ops, w, x), size)
-    packed = _conv(ops, w, "depth.head", features)
-    return lcm(ops, w, "depth.lcm", ops.unshuffle(packed, 4))
+    fused = neck(ops, w, trunk(ops, w, x, size), grid(size))
+    layout = ops.resize(_conv(ops, w, "depth.in", fused), (size[0] // 2, size[1] // 2))
+    features = ops.relu(_conv(ops, w, "depth.mix", ops.add(layout, edges(ops, w, x))))
+    packed = _conv(ops, w, "depth.out", features, padding=0)
+    return lcm(ops, w, "depth.lcm", ops.unshuffle(packed, 2))
 
 
 def grid(size: tuple[int, int]) -> tuple[int, int]:
     """Rows and columns of trunk tokens for a picture of `size`."""
-    return max(1, round(size[0] / PATCH)), max(1, round(size[1] / PATCH))
+    return max(1, round(size[0] / TOKEN)), max(1, round(size[1] / TOKEN))
 
 
-def trunk(ops: Ops, w: Mapping[str, Any], x: Any, size: tuple[int, int]) -> Any:
-    """The tapped tokens side by side, as a picture [N,WIDTHS[3],rows,columns]."""
+def trunk(ops: Ops, w: Mapping[str, Any], x: Any, size: tuple[int, int]) -> list[Any]:
+    """The tapped tokens as pictures [N,TRUNK,rows,columns], shallowest first."""
     rows, columns = grid(size)
     patches = ops.resize(x, (rows * PATCH, columns * PATCH))
     t = ops.tokens(_conv(ops, w, "trunk.patch", patches, stride=PATCH, padding=0))
@@ -79,9 +84,8 @@ def trunk(ops: Ops, w: Mapping[str, Any], x: Any, size: tuple[int, int]) -> Any:
     for i in range(TAPS[-1] + 1):
         t = block(ops, w, f"trunk.{i}", t)
         if i in TAPS:
-            taps.append(_norm(ops, w, "trunk.norm", t))
-    merged = _linear(ops, w, "trunk.merge", ops.drop_first(ops.concat(taps, 2)))
-    return ops.picture(merged, (rows, columns))
+            taps.append(ops.picture(ops.drop_first(_norm(ops, w, "trunk.norm", t)), (rows, columns)))
+    return taps
 
 
 def block(ops: Ops, w: Mapping[str, Any], name: str, t: Any) -> Any:
@@ -92,31 +96,34 @@ def block(ops: Ops, w: Mapping[str, Any], name: str, t: Any) -> Any:
     return ops.add(t, _linear(ops, w, f"{name}.fc2", hidden))
 
 
-def pyramid(ops: Ops, w: Mapping[str, Any], x: Any) -> list[Any]:
-    """Features at 1/4, 1/8 and 1/16 of the picture."""
-    half = ops.gelu(_conv(ops, w, "pyramid.2", x, stride=2))
-    quarter = _residual(ops, w, "pyramid.4r", ops.gelu(_conv(ops, w, "pyramid.4", half, stride=2)))
-    eighth = _residual(ops, w, "pyramid.8r", ops.gelu(_conv(ops, w, "pyramid.8", quarter, stride=2)))
-    return [quarter, eighth, _conv(ops, w, "pyramid.16", eighth, stride=2)]
+def neck(ops: Ops, w: Mapping[str, Any], taps: list[Any], tokens: tuple[int, int]) -> Any:
+    """The taps at 4, 2, 1 and 1/2 times the tokens' grid, fused from the coarsest up: [N,FUSED,8*rows,8*columns]."""
+    levels = [_conv(ops, w, f"neck.{i}.in", tap, padding=0) for i, tap in enumerate(taps)]
+    levels[0] = ops.unshuffle(_conv(ops, w, "neck.0.up", levels[0], padding=0), 4)
+    levels[1] = ops.unshuffle(_conv(ops, w, "neck.1.up", levels[1], padding=0), 2)
+    levels[3] = _conv(ops, w, "neck.3.down", levels[3], stride=2)
+    levels = [_conv(ops, w, f"neck.{i}.out", level) for i, level in enumerate(levels)]
+    fused = None
+    for i in (3, 2, 1, 0):
+        y = levels[i] if fused is None else ops.add(fused, _unit(ops, w, f"fuse.{i}.lateral", levels[i]))
+        y = _conv(ops, w, f"fuse.{i}.out", _unit(ops, w, f"fuse.{i}.unit", y), padding=0)
+        scale = 8 >> i
+        fused = ops.resize(y, (tokens[0] * scale, tokens[1] * scale))
+    return fused
 
 
-def decode(ops: Ops, w: Mapping[str, Any], tokens: Any, levels: list[Any], size: tuple[int, int]) -> Any:
-    """Features at 1/4: the trunk's layout brought up through the pyramid, one residual block a level."""
-    quarter, eighth, sixteenth = levels
-    y = ops.add(sixteenth, ops.resize(tokens, _part(size, 16)))
-    y = _residual(ops, w, "decode.16", y)
-    y = ops.add(eighth, ops.resize(_conv(ops, w, "decode.up8", y, padding=0), _part(size, 8)))
-    y = _residual(ops, w, "decode.8", y)
-    y = ops.add(quarter, ops.resize(_conv(ops, w, "decode.up4", y, padding=0), _part(size, 4)))
-    return _residual(ops, w, "decode.4b", _residual(ops, w, "decode.4a", y))
+def _unit(ops: Ops, w: Mapping[str, Any], name: str, x: Any) -> Any:
+    """A pre-activation residual unit."""
+    return ops.add(x, _conv(ops, w, f"{name}.b", ops.relu(_conv(ops, w, f"{name}.a", ops.relu(x)))))
+
+
+def edges(ops: Ops, w: Mapping[str, Any], x: Any) -> Any:
+    """What the picture itself says about contours: [N,HEAD,H/2,W/2]."""
+    return _conv(ops, w, "edges.b", ops.gelu(_conv(ops, w, "edges.a", x, stride=2)))
 
 
 def lcm(ops: Ops, w: Mapping[str, Any], name: str, x: Any) -> Any:
     """The local continuity module of Lotus-2."""
-    return _residual(ops, w, name, x)
-
-
-def _residual(ops: Ops, w: Mapping[str, Any], name: str, x: Any) -> Any:
     return ops.add(x, _conv(ops, w, f"{name}.b", ops.gelu(_conv(ops, w, f"{name}.a", x))))
 
 
@@ -132,13 +139,8 @@ def _norm(ops: Ops, w: Mapping[str, Any], name: str, x: Any) -> Any:
     return ops.layer_norm(x, w[f"{name}.weight"], w[f"{name}.bias"])
 
 
-def _part(size: tuple[int, int], stride: int) -> tuple[int, int]:
-    return size[0] // stride, size[1] // stride
-
-
 def shapes() -> dict[str, tuple[int, ...]]:
     """Every weight by name with its shape: what a checkpoint must hold, no more and no less."""
-    w2, w4, w8, w16 = WIDTHS
     found: dict[str, tuple[int, ...]] = {
         "trunk.class": (1, 1, TRUNK),
         "trunk.positions": (1, TRUNK, POSITIONS, POSITIONS),
@@ -147,13 +149,12 @@ def shapes() -> dict[str, tuple[int, ...]]:
     def add(name: str, *weight: int) -> None:
         found[f"{name}.weight"], found[f"{name}.bias"] = weight, weight[:1]
 
-    def residual(name: str, inner: int, outer: int) -> None:
-        add(f"{name}.a", inner, outer, 3, 3)
-        add(f"{name}.b", outer, inner, 3, 3)
+    def pair(name: str, channels: int, inner: int) -> None:
+        add(f"{name}.a", inner, channels, 3, 3)
+        add(f"{name}.b", channels, inner, 3, 3)
 
     add("trunk.patch", TRUNK, 3, PATCH, PATCH)
     add("trunk.norm", TRUNK)
-    add("trunk.merge", w16, TRUNK * len(TAPS))
     for i in range(TAPS[-1] + 1):
         add(f"trunk.{i}.norm1", TRUNK)
         add(f"trunk.{i}.qkv", 3 * TRUNK, TRUNK)
@@ -161,16 +162,20 @@ def shapes() -> dict[str, tuple[int, ...]]:
         add(f"trunk.{i}.norm2", TRUNK)
         add(f"trunk.{i}.fc1", 4 * TRUNK, TRUNK)
         add(f"trunk.{i}.fc2", TRUNK, 4 * TRUNK)
-    add("pyramid.2", w2, 3, 3, 3)
-    add("pyramid.4", w4, w2, 3, 3)
-    add("pyramid.8", w8, w4, 3, 3)
-    add("pyramid.16", w16, w8, 3, 3)
-    for name, width in (("pyramid.4r", w4), ("pyramid.8r", w8), ("decode.16", w16), ("decode.8", w8)):
-        residual(name, width, width)
-    residual("decode.4a", w4, w4)
-    residual("decode.4b", w4, w4)
-    add("decode.up8", w8, w16, 1, 1)
-    add("decode.up4", w4, w8, 1, 1)
-    add("depth.head", 16, w4, 3, 3)
-    residual("depth.lcm", 16, 1)
+    for i, channels in enumerate(NECK):
+        add(f"neck.{i}.in", channels, TRUNK, 1, 1)
+        add(f"neck.{i}.out", FUSED, channels, 3, 3)
+        pair(f"fuse.{i}.unit", FUSED, FUSED)
+        add(f"fuse.{i}.out", FUSED, FUSED, 1, 1)
+        if i < 3:
+            pair(f"fuse.{i}.lateral", FUSED, FUSED)
+    add("neck.0.up", NECK[0] * 16, NECK[0], 1, 1)
+    add("neck.1.up", NECK[1] * 4, NECK[1], 1, 1)
+    add("neck.3.down", NECK[3], NECK[3], 3, 3)
+    add("edges.a", EDGE, 3, 3, 3)
+    add("edges.b", HEAD, EDGE, 3, 3)
+    add("depth.in", HEAD, FUSED, 3, 3)
+    add("depth.mix", HEAD, HEAD, 3, 3)
+    add("depth.out", 4, HEAD, 1, 1)
+    pair("depth.lcm", 1, 8)
     return found

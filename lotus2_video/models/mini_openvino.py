@@ -30,6 +30,9 @@ class OpenVinoOps:
     def gelu(self, x: Any) -> Any:
         return op.gelu(x, "erf")
 
+    def relu(self, x: Any) -> Any:
+        return op.relu(x)
+
     def add(self, a: Any, b: Any) -> Any:
         return op.add(a, b)
 

@@ -26,6 +26,9 @@ class TorchOps:
     def gelu(self, x: Tensor) -> Tensor:
         return F.gelu(x)
 
+    def relu(self, x: Tensor) -> Tensor:
+        return F.relu(x)
+
     def add(self, a: Tensor, b: Tensor) -> Tensor:
         return a + b
 
