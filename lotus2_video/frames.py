@@ -60,10 +60,10 @@ class Maps:
 
     def __post_init__(self) -> None:
         if self.depth is not None:
-            _require(self.depth.dtype == np.float32 and self.depth.ndim == 2, _got("Maps.depth", "[h,w]", self.depth))
+            _require(self.depth.dtype == np.float32 and self.depth.ndim == 2, _got("Maps.depth", "float32 [h,w]", self.depth))
         if self.normal is not None:
             shape_ok = self.normal.ndim == 3 and self.normal.shape[2] == 3
-            _require(self.normal.dtype == np.float32 and shape_ok, _got("Maps.normal", "[h,w,3]", self.normal))
+            _require(self.normal.dtype == np.float32 and shape_ok, _got("Maps.normal", "float32 [h,w,3]", self.normal))
         sizes = {m.shape[:2] for m in (self.depth, self.normal) if m is not None}
         _require(len(sizes) == 1, f"Maps needs one or two maps of one size, got sizes {sorted(sizes)}")
 
@@ -88,7 +88,7 @@ class Flow:
 
     def __post_init__(self) -> None:
         ok = self.to_previous.dtype == np.float32 and self.to_previous.ndim == 3 and self.to_previous.shape[2] == 2
-        _require(ok, _got("Flow.to_previous", "[h,w,2]", self.to_previous))
+        _require(ok, _got("Flow.to_previous", "float32 [h,w,2]", self.to_previous))
         _require(self.valid.dtype == np.bool_, f"Flow.valid must be bool, got {self.valid.dtype}")
         _require(self.valid.shape == self.to_previous.shape[:2], "Flow.valid and to_previous differ in size")
 

@@ -79,13 +79,13 @@ def test_wrong_weights_are_named(tmp_path):
     from safetensors.numpy import load_file, save_file
 
     weights = load_file(mini.weights_path())
-    weights["depth.head.bias"] = weights["depth.head.bias"][:3]
+    weights["depth.mix.bias"] = weights["depth.mix.bias"][:3]
     save_file(weights, tmp_path / mini.FILE)
-    with pytest.raises(WeightsError, match=r"depth\.head\.bias has shape \(3,\)"):
+    with pytest.raises(WeightsError, match=r"depth\.mix\.bias has shape \(3,\)"):
         make_predictor("mini", ModelOptions(weights=str(tmp_path)))
-    del weights["depth.head.bias"]
+    del weights["depth.mix.bias"]
     save_file(weights, tmp_path / mini.FILE)
-    with pytest.raises(WeightsError, match=r"lacks depth\.head\.bias"):
+    with pytest.raises(WeightsError, match=r"lacks depth\.mix\.bias"):
         make_predictor("mini", ModelOptions(weights=str(tmp_path)))
 
 
