@@ -22,9 +22,8 @@ class Upright:
 
     def predict(self, rgb, *, sharpen=False):
         down = np.linspace(0, 1, rgb.shape[1], dtype=np.float32)[:, None]
-        return [
-            Maps(depth=0.8 * down + 0.2 * cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) / np.float32(255)) for frame in rgb
-        ]
+        grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255 for frame in rgb]
+        return [Maps(depth=0.8 * down + 0.2 * each) for each in grey]
 
     def close(self):
         pass
