@@ -60,7 +60,9 @@ class Maps:
 
     def __post_init__(self) -> None:
         if self.depth is not None:
-            _require(self.depth.dtype == np.float32 and self.depth.ndim == 2, _got("Maps.depth", "float32 [h,w]", self.depth))
+            _require(
+                self.depth.dtype == np.float32 and self.depth.ndim == 2, _got("Maps.depth", "float32 [h,w]", self.depth)
+            )
         if self.normal is not None:
             shape_ok = self.normal.ndim == 3 and self.normal.shape[2] == 3
             _require(self.normal.dtype == np.float32 and shape_ok, _got("Maps.normal", "float32 [h,w,3]", self.normal))
