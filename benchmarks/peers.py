@@ -25,7 +25,7 @@ def ours(model: str, options: ModelOptions | None = None) -> Estimate:
 
 
 def transformers_model(folder: str) -> Estimate:
-    """A depth-estimation model through transformers in torch, at its own default size."""
+    """A depth-estimation model through transformers in torch, its default size being that of the short side."""
     import torch
     from transformers import AutoImageProcessor, AutoModelForDepthEstimation
 
@@ -34,6 +34,9 @@ def transformers_model(folder: str) -> Estimate:
 
     @torch.inference_mode()
     def estimate(rgb: np.ndarray) -> dict[str, np.ndarray]:
-        return {"depth": network(**processor(images=rgb, return_tensors="pt")).predicted_depth[0].numpy()}
+        scale = processor.size["height"] / min(rgb.shape[:2])
+        size = {"height": round(rgb.shape[0] * scale), "width": round(rgb.shape[1] * scale)}
+        inputs = processor(images=rgb, size=size, keep_aspect_ratio=False, return_tensors="pt")
+        return {"depth": network(**inputs).predicted_depth[0].numpy()}
 
     return estimate
