@@ -26,23 +26,33 @@ class FoldConfig:
     memory: share of the warped previous result in the new one where everything agrees, 0 (none) to 1.
     agree: disparity difference, after alignment, at which trust in the previous result has halved.
     colour: colour difference along the flow, of the full range, at which that trust has halved.
+    speed: motion between two frames, of the longer side, at which that trust has halved.
+    broad: width of the least detail that is corrected, of the shorter side; what is finer stays as each frame has it.
     anchor: frames that a point's history counts for, at most, when the scale of a new frame is judged against it.
     surprise: disparity difference at which a point's history is half forgotten.
-    pull: share of the way back to the network's own scale and shift that is gone each frame, so that they cannot wander.
+    pull: share of the way back to the network's own scale that is gone each frame, so that it cannot wander.
+    jitter: by how much, as a factor less 1, the network's scale may change between two frames (a standard deviation).
+    shift_jitter: by how much the disparity that it gives to infinity may change (a standard deviation).
+    alike: pixels of the coarse grid that err together; the more, the less a fit of scale and shift is believed.
     start_scale: scale of the first frame of a scene; below 1 leaves room for things that come nearer than all in it.
     most_scale: factor by which the scale may leave start_scale, either way.
     infinity: what the network's disparity lacks to be 0 at infinity.
     """
 
-    memory: float = 0.75
-    agree: float = 0.04
-    colour: float = 0.1
+    memory: float = 0.9
+    agree: float = 0.09
+    colour: float = 0.2
+    speed: float = 0.045
+    broad: float = 0.05
     anchor: float = 10.0
     surprise: float = 0.1
-    pull: float = 0.01
-    start_scale: float = 1.0
+    pull: float = 0.02
+    jitter: float = 0.1
+    shift_jitter: float = 0.04
+    alike: float = 300.0
+    start_scale: float = 0.7
     most_scale: float = 2.0
-    infinity: float = 0.08
+    infinity: float = 0.09
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import numpy as np
 from ..config import FoldConfig
 from ..frames import Flow
 from ..ops.align import fit_affine
-from ..ops.flow import warp
+from ..ops.flow import corner_flow, warp
 from ..ops.geometry import CameraMotion, advance, camera_motion, to_gl
 
-_BLOCK = 8  # pixels of the map to one of the coarse grid that scale is judged on: two numbers need no more
+_COARSE = 28  # pixels of the shorter side of the coarse grid that scale is judged on: two numbers need no more
 _FOCAL = 0.7  # of the longer side, a field of view of 71 degrees; motion compensation hardly depends on it
 _EDGE = 0.03  # curvature of disparity above which a coarse pixel straddles an edge, as a fraction of the range
 _SKY = 0.02  # disparity as the network gives it, below which a point may be the sky
@@ -45,6 +45,9 @@ class ScaleTrack:
 
     def __init__(self, config: FoldConfig):
         self._config = config
+        self._zero = np.float32(
+            config.infinity * config.start_scale
+        )  # what disparity as given out lacks to be 0 at infinity
         self._world: np.ndarray | None = None
         self._age: np.ndarray = np.empty(0)
         self.affine = Affine()
@@ -57,45 +60,66 @@ class ScaleTrack:
         self._age = np.ones_like(self._world)
         return self.affine
 
-    def step(self, depth: np.ndarray, flow: Flow) -> Affine:
-        """The scale and shift for the next frame, float32 [h,w]."""
+    def step(self, depth: np.ndarray, flow: Flow, before: np.ndarray, rgb: np.ndarray) -> Affine:
+        """The scale and shift for the next frame: its depth float32 [h,w], and pictures uint8 [h,w,3] around its flow."""
         assert self._world is not None, "reset comes first"
+        self._follow_camera(depth, flow, before, rgb)
         now, moved = _coarse(depth), _coarse_flow(flow)
-        near = self.affine(now) + np.float32(self._config.infinity)
-        self.motion = camera_motion(near, moved, _FOCAL * max(now.shape))
         world = self.predict(warp(self._world, moved))
         age = np.where(moved.valid, warp(self._age, moved), 0)
         self.affine = self._limited(self._fit(now, world, age))
         self._remember(self.affine(now), world, age)
         return self.affine
 
+    def _follow_camera(self, depth: np.ndarray, flow: Flow, before: np.ndarray, rgb: np.ndarray) -> None:
+        corners, to_previous = corner_flow(before, rgb, flow)
+        near = self.affine(depth[corners[:, 1], corners[:, 0]]) + self._zero
+        self.motion = camera_motion(near, corners, to_previous, depth.shape, _FOCAL * max(depth.shape))
+
     def predict(self, disparity: np.ndarray) -> np.ndarray:
         """What disparity given out before, float32, is now that the camera has moved."""
-        zero = np.float32(self._config.infinity)
-        return advance(disparity + zero, self.motion) - zero
+        return advance(disparity + self._zero, self.motion) - self._zero
 
-    def turn(self, normal: np.ndarray, flow: Flow) -> np.ndarray:
+    def turn(self, normal: np.ndarray) -> np.ndarray:
         """What normals given out before, float32 [h,w,3], GL axes, are in this camera's axes."""
-        motion = self.motion
-        if self._world is None:  # no depth in this film: the camera's rotation from flow alone
-            moved = _coarse_flow(flow)
-            motion = camera_motion(np.zeros(moved.valid.shape), moved, _FOCAL * max(moved.valid.shape))
-        return normal if motion is None else normal @ to_gl(motion.matrix()).astype(np.float32)
+        return normal if self.motion is None else normal @ to_gl(self.motion.matrix()).astype(np.float32)
 
     def _fit(self, now: np.ndarray, world: np.ndarray, age: np.ndarray) -> Affine:
         kept = (now > _ENDS[0]) & (now < _ENDS[1]) & (np.abs(cv2.Laplacian(now, cv2.CV_32F)) < _EDGE)
         weight = np.minimum(age, self._config.anchor) * kept
         if np.count_nonzero(weight) < _LEAST_SAMPLES:
             return self.affine
-        return Affine(*fit_affine(now, world, weight, both_noisy=True))
+        return self._weighed(now + np.float32(self._config.infinity), world + self._zero, weight)
+
+    def _weighed(self, now: np.ndarray, world: np.ndarray, weight: np.ndarray) -> Affine:
+        """The fit of `now` to `world`, both 0 at infinity, as far as it is more certain than what is known before.
+
+        Before: the scale is that of the last frame and infinity is at 0, each within its usual jitter. The fit's own
+        covariance is that of a straight line, as if only one pixel in `alike` told something of its own.
+        """
+        config, old = self._config, self.affine.scale
+        scale, lift = fit_affine(now, world, weight, both_noisy=True)
+        share = weight / weight.sum()
+        middle = float((share * now).sum())
+        spread = float((share * (now - middle) ** 2).sum())
+        miss = float((share * np.minimum((scale * now + lift - world) ** 2, config.surprise**2)).sum())
+        told = (
+            np.array([[spread + middle**2, middle], [middle, 1]])
+            / (miss + 1e-8)
+            * (np.count_nonzero(weight) / config.alike)
+        )
+        known = np.diag([1 / (config.jitter * old) ** 2, 1 / config.shift_jitter**2])
+        scale, lift = np.linalg.solve(told + known, told @ [scale, lift] + known @ [old, 0])
+        return Affine(float(scale), float(lift) + (float(scale) - config.start_scale) * config.infinity)
 
     def _limited(self, fitted: Affine) -> Affine:
         """Within reach of the network's own scale, and pulled back to it the more the farther it is."""
-        start, most = self._config.start_scale, math.log(self._config.most_scale)
+        start, most, infinity = self._config.start_scale, math.log(self._config.most_scale), self._config.infinity
+        lifted = fitted.shift - (fitted.scale - start) * infinity
         away = math.log(max(fitted.scale, 1e-3) / start)
         pull = self._config.pull * (1 + (away / (most / 2)) ** 2)
-        away = float(np.clip(away * (1 - min(pull, 1)), -most, most))
-        return Affine(start * math.exp(away), fitted.shift * (1 - min(pull, 1)))
+        scale = start * math.exp(float(np.clip(away * (1 - min(pull, 1)), -most, most)))
+        return Affine(scale, (scale - start) * infinity + lifted)
 
     def _remember(self, given: np.ndarray, world: np.ndarray, age: np.ndarray) -> None:
         agrees = 1 / (1 + ((given - world) / self._config.surprise) ** 2)
@@ -104,10 +128,12 @@ class ScaleTrack:
 
 
 def _coarse(map_: np.ndarray) -> np.ndarray:
-    height, width = (max(1, side // _BLOCK) for side in map_.shape[:2])
-    return cv2.resize(map_, (width, height), interpolation=cv2.INTER_AREA)
+    height, width = map_.shape[:2]
+    block = max(1, min(height, width) // _COARSE)
+    return cv2.resize(map_, (width // block, height // block), interpolation=cv2.INTER_AREA)
 
 
 def _coarse_flow(flow: Flow) -> Flow:
-    small = _coarse(flow.to_previous) / np.float32(_BLOCK)
-    return Flow(small, _coarse(flow.valid.astype(np.float32)) > 0.95)
+    valid = _coarse(flow.valid.astype(np.float32))
+    shrunk = np.float32(valid.shape[0] / flow.valid.shape[0])
+    return Flow(_coarse(flow.to_previous) * shrunk, valid > 0.95)

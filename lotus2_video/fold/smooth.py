@@ -43,15 +43,16 @@ class Smooth:
 
     def _fuse(self, before: _Before, rgb: np.ndarray, maps: Maps, flow: Flow) -> _Before:
         weight = np.float32(self._config.memory) * flow.valid * _same_colour(before.rgb, rgb, flow, self._config.colour)
+        weight *= _slow(flow, self._config.speed)
         disparity, normal = None, maps.normal
         if maps.depth is not None and before.disparity is not None:
-            disparity = self._track.step(maps.depth, flow)(maps.depth)
+            disparity = self._track.step(maps.depth, flow, before.rgb, rgb)(maps.depth)
             moved = self._track.predict(warp(before.disparity, flow))
             weight = weight * _falling((disparity - moved) / self._config.agree)
-            disparity += weight * (moved - disparity)
+            disparity += _broad(weight * (moved - disparity), self._config.broad)
         if normal is not None and before.normal is not None:
-            turned = self._track.turn(warp(before.normal, flow), flow)
-            normal = unit(normal + weight[..., None] * (turned - normal))
+            turned = self._track.turn(warp(before.normal, flow))
+            normal = unit(normal + _broad(weight[..., None] * (turned - normal), self._config.broad))
         return _Before(rgb, disparity, normal)
 
 
@@ -81,6 +82,21 @@ def _same_colour(before: np.ndarray, now: np.ndarray, flow: Flow, reach: float) 
     """float32 [h,w] in (0,1]: how alike the picture is to what the flow says was there before."""
     difference = cv2.absdiff(now, warp(before, flow))
     return _falling(cv2.cvtColor(difference, cv2.COLOR_RGB2GRAY).astype(np.float32) / (255 * reach))
+
+
+def _broad(correction: np.ndarray, share: float) -> np.ndarray:
+    """A correction without its fine detail, so that edges stay those of this frame and do not wash out from frame to frame.
+
+    correction: float32 [h,w] or [h,w,3]. share: how wide what is kept must be, of the shorter side.
+    """
+    width = 2 * round(share * min(correction.shape[:2]) / 2) + 1
+    return cv2.blur(correction, (width, width), borderType=cv2.BORDER_REPLICATE)
+
+
+def _slow(flow: Flow, speed: float) -> np.ndarray:
+    """float32 [h,w] in (0,1]: the faster a point moves over the picture, the less exactly the flow says from where."""
+    dx, dy = cv2.split(flow.to_previous)
+    return _falling(np.sqrt(dx * dx + dy * dy) / np.float32(speed * max(dx.shape)))
 
 
 def _falling(x: np.ndarray) -> np.ndarray:

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ..frames import Flow
-
 _ROUNDS = 3
-_LEAST_MISS = 0.02  # pixels: flow is never better than this, so residuals below it are all alike
-_CORRELATED = 16.0  # pixels whose flow errors move together, so that n pixels tell no more than n / 16 would
+_LEAST_MISS = 0.02  # pixels: no match is better than this, so residuals below it are all alike
+_CORRELATED = 2.0  # points that err together, so that n of them tell no more than n / 2 would
+_LEAST_POINTS = 24
 _PRIOR = 1e-4  # pull of the translation to none, as a share of what full weight on every pixel would say
 
 
@@ -62,23 +61,24 @@ class CameraMotion:
         return cv2.Rodrigues(self.rotation)[0]
 
 
-def camera_motion(disparity: np.ndarray, flow: Flow, focal: float) -> CameraMotion | None:
-    """The rigid motion that best explains the flow of a scene whose disparity is known; None where too little is valid.
+def camera_motion(
+    disparity: np.ndarray, points: np.ndarray, to_previous: np.ndarray, size: tuple[int, int], focal: float
+) -> CameraMotion | None:
+    """The rigid motion that best explains how points of known disparity moved; None where there are too few.
 
-    disparity: float [h,w], 0 at infinity, any unit. flow: of the same size. focal: in pixels of this size; a guess will do.
+    disparity: float [n], 0 at infinity, any unit. points: float [n,2], where they are now, x and y in pixels. to_previous:
+    float [n,2], from there to where they were before. size: (height, width) of the picture. focal: in pixels; a guess will do.
 
     The equations of Longuet-Higgins and Prazdny (1980), linear in the motion once disparity is given, with the point before
     in the place of the point now for the translation and the point half way for the rotation, so that large steps are right
     too. Solved by robust reweighted least squares (Cauchy), so that things which move by themselves do not count. The
-    translation is shrunk by its own uncertainty: where flow and disparity cannot tell, the camera stands still.
+    translation is shrunk by its own uncertainty: where the points cannot tell, the camera stands still.
     """
-    used = flow.valid
-    if np.count_nonzero(used) < 4 * _CORRELATED:
+    if len(disparity) < _LEAST_POINTS:
         return None
-    y, x = np.nonzero(used)
-    x, y = (x - (used.shape[1] - 1) / 2) / focal, (y - (used.shape[0] - 1) / 2) / focal
-    u, v = (flow.to_previous[used].astype(np.float64) / focal).T
-    near = disparity[used].astype(np.float64)
+    x, y = ((points - np.array([(size[1] - 1) / 2, (size[0] - 1) / 2])) / focal).T
+    u, v = (to_previous.astype(np.float64) / focal).T
+    near = disparity.astype(np.float64)
     rows, seen = np.concatenate(_motion_equations(near, x, y, u, v)), np.concatenate([u, v])
     prior = np.diag([_PRIOR * float(np.mean(near * near)) + 1e-9] * 3 + [1e-9] * 3) * len(near)
     motion, usual, normal = _solve_motion(rows, seen, prior, _LEAST_MISS / focal)
