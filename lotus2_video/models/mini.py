@@ -145,15 +145,15 @@ def _openvino_runner(weights: dict[str, np.ndarray], device: str, precision: str
 def _torch_runner(weights: dict[str, np.ndarray], device: str, precision: str) -> Runner:
     import torch
 
-    from .mini_torch import depth
+    from .mini_torch import depth, place
     from .torch_device import upload
 
     dtype = torch.float32 if precision == "fp32" else torch.bfloat16
-    on_device = {name: torch.from_numpy(weight).to(device, dtype) for name, weight in weights.items()}
+    on_device = place({name: torch.from_numpy(weight) for name, weight in weights.items()}, torch.device(device), dtype)
 
     @torch.inference_mode()
     def run(rgb: np.ndarray) -> np.ndarray:
-        picture = (upload(rgb, torch.device(device)).permute(0, 3, 1, 2).float() / 255).to(dtype)
+        picture = upload(rgb, torch.device(device)).permute(0, 3, 1, 2).float() / 255
         return depth(on_device, picture).float().clamp(0, 1).cpu().numpy()
 
     return run

@@ -15,7 +15,7 @@ class TorchOps:
     """See `mini_net.Ops`."""
 
     def conv(self, x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, padding: int = 0) -> Tensor:
-        return F.conv2d(x, weight, bias, stride, padding)
+        return F.conv2d(x.to(weight.dtype), weight, bias, stride, padding)
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         return F.linear(x, weight, bias)
@@ -57,6 +57,17 @@ class TorchOps:
 
     def unshuffle(self, x: Tensor, factor: int) -> Tensor:
         return F.pixel_shuffle(x, factor)
+
+
+FINE = (
+    "edges.",
+    "depth.",
+)  # what makes the map itself: in float32 whatever the rest, so that slow slopes show no bands
+
+
+def place(weights: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
+    """The weights on a device, in `dtype` but for the FINE ones."""
+    return {k: v.to(device, torch.float32 if k.startswith(FINE) else dtype) for k, v in weights.items()}
 
 
 def depth(weights: Mapping[str, Tensor], rgb: Tensor) -> Tensor:
