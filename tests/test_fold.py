@@ -118,6 +118,15 @@ def test_a_new_scene_starts_from_its_own_frame():
     np.testing.assert_array_equal(given[3], run(maps[3:], rgb[3:], [None])[0])
 
 
+def test_a_flash_does_not_make_the_scale_forget():
+    """The frames around it share no flow, yet it is one shot: the scale of the frames before holds."""
+    rgb = [texture()] * 7
+    rgb[3] = np.full_like(rgb[3], 255)
+    flows = [None, *(dense_flow(a, b) for a, b in itertools.pairwise(rgb))]
+    given = run([(f * room()).astype(np.float32) for f in [1, 1, 1.3, 1.3, 1.3, 1.3, 1.3]], rgb, flows)
+    assert np.abs(given[6] - given[1]).max() < 0.08
+
+
 def test_results_stay_in_range_and_finite_whatever_comes():
     odd = [np.zeros((HEIGHT, WIDTH), np.float32), np.ones((HEIGHT, WIDTH), np.float32), room(), room() * 0, room() ** 9]
     given = run(odd, [texture()] * 5, [None] + [still()] * 4)

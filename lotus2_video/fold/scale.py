@@ -45,9 +45,7 @@ class ScaleTrack:
 
     def __init__(self, config: FoldConfig):
         self._config = config
-        self._zero = np.float32(
-            config.infinity * config.start_scale
-        )  # what disparity as given out lacks to be 0 at infinity
+        self._infinity = config.infinity  # what the network's disparity lacks, in this scene, to be 0 at infinity
         self._world: np.ndarray | None = None
         self._age: np.ndarray = np.empty(0)
         self.affine = Affine()
@@ -56,15 +54,18 @@ class ScaleTrack:
     def reset(self, depth: np.ndarray) -> Affine:
         """Starts a new scene with this frame, float32 [h,w]; its scale and shift."""
         self.affine, self.motion = Affine(self._config.start_scale), None
-        self._world = self.affine(_coarse(depth))
+        now = _coarse(depth)
+        self._infinity = min(self._config.infinity, float(now.min()))
+        self._world = self.affine(now)
         self._age = np.ones_like(self._world)
         return self.affine
 
     def step(self, depth: np.ndarray, flow: Flow, before: np.ndarray, rgb: np.ndarray) -> Affine:
         """The scale and shift for the next frame: its depth float32 [h,w], and pictures uint8 [h,w,3] around its flow."""
         assert self._world is not None, "reset comes first"
-        self._follow_camera(depth, flow, before, rgb)
         now, moved = _coarse(depth), _coarse_flow(flow)
+        self._infinity = min(self._infinity, float(now.min()))  # sky in view: the network's 0 is infinity itself
+        self._follow_camera(depth, flow, before, rgb)
         world = self.predict(warp(self._world, moved))
         age = np.where(moved.valid, warp(self._age, moved), 0)
         self.affine = self._limited(self._fit(now, world, age))
@@ -75,6 +76,11 @@ class ScaleTrack:
         corners, to_previous = corner_flow(before, rgb, flow)
         near = self.affine(depth[corners[:, 1], corners[:, 0]]) + self._zero
         self.motion = camera_motion(near, corners, to_previous, depth.shape, _FOCAL * max(depth.shape))
+
+    @property
+    def _zero(self) -> np.float32:
+        """What disparity as given out lacks to be 0 at infinity."""
+        return np.float32(self._infinity * self._config.start_scale)
 
     def predict(self, disparity: np.ndarray) -> np.ndarray:
         """What disparity given out before, float32, is now that the camera has moved."""
@@ -89,7 +95,7 @@ class ScaleTrack:
         weight = np.minimum(age, self._config.anchor) * kept
         if np.count_nonzero(weight) < _LEAST_SAMPLES:
             return self.affine
-        return self._weighed(now + np.float32(self._config.infinity), world + self._zero, weight)
+        return self._weighed(now + np.float32(self._infinity), world + self._zero, weight)
 
     def _weighed(self, now: np.ndarray, world: np.ndarray, weight: np.ndarray) -> Affine:
         """The fit of `now` to `world`, both 0 at infinity, as far as it is more certain than what is known before.
@@ -110,11 +116,11 @@ class ScaleTrack:
         )
         known = np.diag([1 / (config.jitter * old) ** 2, 1 / config.shift_jitter**2])
         scale, lift = np.linalg.solve(told + known, told @ [scale, lift] + known @ [old, 0])
-        return Affine(float(scale), float(lift) + (float(scale) - config.start_scale) * config.infinity)
+        return Affine(float(scale), float(lift) + (float(scale) - config.start_scale) * self._infinity)
 
     def _limited(self, fitted: Affine) -> Affine:
         """Within reach of the network's own scale, and pulled back to it the more the farther it is."""
-        start, most, infinity = self._config.start_scale, math.log(self._config.most_scale), self._config.infinity
+        start, most, infinity = self._config.start_scale, math.log(self._config.most_scale), self._infinity
         lifted = fitted.shift - (fitted.scale - start) * infinity
         away = math.log(max(fitted.scale, 1e-3) / start)
         pull = self._config.pull * (1 + (away / (most / 2)) ** 2)

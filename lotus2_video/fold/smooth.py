@@ -9,11 +9,11 @@ import numpy as np
 
 from ..config import FoldConfig
 from ..frames import Flow, Maps
+from ..ops.cuts import Cuts, SeenCuts
 from ..ops.flow import warp
 from ..ops.geometry import unit
 from .scale import ScaleTrack
 
-_LEAST_SEEN = 0.3  # share of the frame that must have been seen before; below it there is nothing to be steady with
 _KNEE = np.float32(0.9)
 
 
@@ -21,17 +21,19 @@ class Smooth:
     """The temporal filter, causal: what it gives for a frame depends on that frame and those before, nothing else.
 
     State: the disparity of the frame before on the scale of the scene (not cut off at the ends of the range), its normals,
-    its picture, and the track of scale, shift and camera motion.
+    its picture, the track of scale, shift and camera motion, and what the judge of cuts remembers.
+    cuts: says where a new shot begins and nothing of the one before may count; by default it is seen in the pictures.
     """
 
-    def __init__(self, config: FoldConfig | None = None):
+    def __init__(self, config: FoldConfig | None = None, cuts: Cuts | None = None):
         self._config = config or FoldConfig()
+        self._cuts = SeenCuts() if cuts is None else cuts
         self._track = ScaleTrack(self._config)
         self._before: _Before | None = None
 
     def step(self, rgb: np.ndarray, maps: Maps, flow: Flow | None) -> list[Maps]:
-        before = self._before
-        if before is None or flow is None or before.size != maps.size or flow.valid.mean() < _LEAST_SEEN:
+        before, cut = self._before, self._cuts.step(rgb, flow)
+        if cut or before is None or flow is None:
             disparity = None if maps.depth is None else self._track.reset(maps.depth)(maps.depth)
             self._before = _Before(rgb, disparity, maps.normal)
         else:
@@ -63,10 +65,6 @@ class _Before:
     rgb: np.ndarray
     disparity: np.ndarray | None
     normal: np.ndarray | None
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.rgb.shape[0], self.rgb.shape[1]
 
     def shown(self) -> Maps:
         return Maps(None if self.disparity is None else in_range(self.disparity), self.normal)
