@@ -11,7 +11,7 @@ import numpy as np
 from ..config import FoldConfig
 from ..frames import Flow
 from ..ops.align import fit_affine
-from ..ops.flow import corner_flow, warp
+from ..ops.flow import corner_flow, shrink_flow, warp
 from ..ops.geometry import CameraMotion, advance, camera_motion, to_gl
 
 _COARSE = 28  # pixels of the shorter side of the coarse grid that scale is judged on: two numbers need no more
@@ -60,10 +60,14 @@ class ScaleTrack:
         self._age = np.ones_like(self._world)
         return self.affine
 
-    def step(self, depth: np.ndarray, flow: Flow, before: np.ndarray, rgb: np.ndarray) -> Affine:
-        """The scale and shift for the next frame: its depth float32 [h,w], and pictures uint8 [h,w,3] around its flow."""
+    def step(self, depth: np.ndarray, flow: Flow, half: Flow, before: np.ndarray, rgb: np.ndarray) -> Affine:
+        """The scale and shift for the next frame.
+
+        depth: float32 [h,w]. flow: to the frame before, at that size, and the same at half of it. before, rgb: uint8
+        [h,w,3], the pictures of the frame before and of this one.
+        """
         assert self._world is not None, "reset comes first"
-        now, moved = _coarse(depth), _coarse_flow(flow)
+        now, moved = _coarse(depth), shrink_flow(half, _coarse_size(depth))
         self._infinity = min(self._infinity, float(now.min()))  # sky in view: the network's 0 is infinity itself
         self._follow_camera(depth, flow, before, rgb)
         world = self.predict(warp(self._world, moved))
@@ -134,12 +138,10 @@ class ScaleTrack:
 
 
 def _coarse(map_: np.ndarray) -> np.ndarray:
+    return cv2.resize(map_, _coarse_size(map_)[::-1], interpolation=cv2.INTER_AREA)
+
+
+def _coarse_size(map_: np.ndarray) -> tuple[int, int]:
     height, width = map_.shape[:2]
     block = max(1, min(height, width) // _COARSE)
-    return cv2.resize(map_, (width // block, height // block), interpolation=cv2.INTER_AREA)
-
-
-def _coarse_flow(flow: Flow) -> Flow:
-    valid = _coarse(flow.valid.astype(np.float32))
-    shrunk = np.float32(valid.shape[0] / flow.valid.shape[0])
-    return Flow(_coarse(flow.to_previous) * shrunk, valid > 0.95)
+    return height // block, width // block

@@ -1,4 +1,4 @@
-"""Smoothing over time: each frame is brought to the scale of the one before and blended with it along the flow."""
+"""Smoothing over time: each frame is brought to the scale of the scene and corrected by the one before along the flow."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ import numpy as np
 from ..config import FoldConfig
 from ..frames import Flow, Maps
 from ..ops.cuts import Cuts, SeenCuts
-from ..ops.flow import warp
+from ..ops.flow import shrink_flow, warp
 from ..ops.geometry import unit
 from .scale import ScaleTrack
 
-_KNEE = np.float32(0.9)
+_KNEE = np.float32(0.9)  # disparity above which what is given out is bent, so that near things are not cut off at 1
 
 
 class Smooth:
     """The temporal filter, causal: what it gives for a frame depends on that frame and those before, nothing else.
 
-    State: the disparity of the frame before on the scale of the scene (not cut off at the ends of the range), its normals,
-    its picture, the track of scale, shift and camera motion, and what the judge of cuts remembers.
+    A map is corrected, not replaced: what the frames before say otherwise is worked out at half the size, spread, and added
+    to the frame's own map, so that its edges stay sharp however long the memory is.
+
+    State: the last result at half the size, with its picture; the track of scale, shift and camera motion; and what the
+    judge of cuts remembers.
     cuts: says where a new shot begins and nothing of the one before may count; by default it is seen in the pictures.
     """
 
@@ -32,71 +35,82 @@ class Smooth:
         self._before: _Before | None = None
 
     def step(self, rgb: np.ndarray, maps: Maps, flow: Flow | None) -> list[Maps]:
-        before, cut = self._before, self._cuts.step(rgb, flow)
+        cut, before = self._cuts.step(rgb, flow), self._before
         if cut or before is None or flow is None:
-            disparity = None if maps.depth is None else self._track.reset(maps.depth)(maps.depth)
-            self._before = _Before(rgb, disparity, maps.normal)
+            scaled, normal = self._start(maps), maps.normal
         else:
-            self._before = self._fuse(before, rgb, maps, flow)
-        return [self._before.shown()]
+            scaled, normal = self._steady(before, rgb, maps, flow)
+        self._before = _Before(
+            rgb, None if scaled is None else _half(scaled), None if normal is None else _half(normal)
+        )
+        return [Maps(None if scaled is None else in_range(scaled), normal)]
 
     def flush(self) -> list[Maps]:
         return []
 
-    def _fuse(self, before: _Before, rgb: np.ndarray, maps: Maps, flow: Flow) -> _Before:
-        weight = np.float32(self._config.memory) * flow.valid * _same_colour(before.rgb, rgb, flow, self._config.colour)
-        weight *= _slow(flow, self._config.speed)
-        disparity, normal = None, maps.normal
+    def _start(self, maps: Maps) -> np.ndarray | None:
+        return None if maps.depth is None else self._track.reset(maps.depth)(maps.depth)
+
+    def _steady(
+        self, before: _Before, rgb: np.ndarray, maps: Maps, flow: Flow
+    ) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Disparity on the scale of the scene (not yet in range), and normals, both as far as there are any."""
+        scaled, normal = None, maps.normal
+        half = shrink_flow(flow, _half_size(flow.valid))
+        trust = self._trust(_half(before.rgb), _half(rgb), half)
         if maps.depth is not None and before.disparity is not None:
-            disparity = self._track.step(maps.depth, flow, before.rgb, rgb)(maps.depth)
-            moved = self._track.predict(warp(before.disparity, flow))
-            weight = weight * _falling((disparity - moved) / self._config.agree)
-            disparity += _broad(weight * (moved - disparity), self._config.broad)
+            scaled = self._track.step(maps.depth, flow, half, before.rgb, rgb)(maps.depth)
+            gap = self._track.predict(warp(before.disparity, half)) - _half(scaled)
+            trust *= _falling(gap / np.float32(self._config.agree))
+            scaled += self._spread(trust * gap, scaled)
         if normal is not None and before.normal is not None:
-            turned = self._track.turn(warp(before.normal, flow))
-            normal = unit(normal + _broad(weight[..., None] * (turned - normal), self._config.broad))
-        return _Before(rgb, disparity, normal)
+            gap = self._track.turn(warp(before.normal, half)) - _half(normal)
+            normal = unit(normal + self._spread(trust[..., None] * gap, normal))
+        return scaled, normal
+
+    def _trust(self, before: np.ndarray, now: np.ndarray, flow: Flow) -> np.ndarray:
+        """float32 [h,w] in [0,1]: how much the frame before counts, by the flow and by the pictures uint8 [h,w,3]."""
+        config = self._config
+        difference = cv2.cvtColor(cv2.absdiff(now, warp(before, flow)), cv2.COLOR_RGB2GRAY).astype(np.float32)
+        dx, dy = cv2.split(flow.to_previous)
+        pace = cv2.magnitude(dx, dy)  # the faster a point moves, the less exactly the flow says from where
+        alike = _falling(difference / np.float32(255 * config.colour))
+        return (
+            np.float32(config.memory) * flow.valid * alike * _falling(pace / np.float32(config.speed * max(dx.shape)))
+        )
+
+    def _spread(self, correction: np.ndarray, full: np.ndarray) -> np.ndarray:
+        """The correction at the size of `full`, without detail finer than the least that may be corrected."""
+        width = 2 * round(self._config.broad * min(correction.shape[:2]) / 2) + 1
+        correction = cv2.blur(correction, (width, width), borderType=cv2.BORDER_REPLICATE)
+        return cv2.resize(correction, (full.shape[1], full.shape[0]), interpolation=cv2.INTER_LINEAR)
 
 
 @dataclass(frozen=True, eq=False)
 class _Before:
-    """One frame's result, as the next one needs it."""
+    """The frame before: its picture, and at half the size its disparity on the scale of the scene, and its normals."""
 
     rgb: np.ndarray
     disparity: np.ndarray | None
     normal: np.ndarray | None
 
-    def shown(self) -> Maps:
-        return Maps(None if self.disparity is None else in_range(self.disparity), self.normal)
-
 
 def in_range(disparity: np.ndarray) -> np.ndarray:
     """Any disparity in [0,1]: as it is up to the knee, and bent above it so that 1 is never passed and order is kept."""
-    above = np.maximum(disparity - _KNEE, 0) / (1 - _KNEE)
-    return np.clip(np.minimum(disparity, _KNEE) + (1 - _KNEE) * (1 - np.exp(-above)), 0, 1)
+    if disparity.max() > _KNEE:
+        above = np.maximum(disparity - _KNEE, 0) / (1 - _KNEE)
+        disparity = np.minimum(disparity, _KNEE) + (1 - _KNEE) * (1 - np.exp(-above))
+    return np.clip(disparity, 0, 1)
 
 
-def _same_colour(before: np.ndarray, now: np.ndarray, flow: Flow, reach: float) -> np.ndarray:
-    """float32 [h,w] in (0,1]: how alike the picture is to what the flow says was there before."""
-    difference = cv2.absdiff(now, warp(before, flow))
-    return _falling(cv2.cvtColor(difference, cv2.COLOR_RGB2GRAY).astype(np.float32) / (255 * reach))
+def _half_size(map_: np.ndarray) -> tuple[int, int]:
+    return max(1, map_.shape[0] // 2), max(1, map_.shape[1] // 2)
 
 
-def _broad(correction: np.ndarray, share: float) -> np.ndarray:
-    """A correction without its fine detail, so that edges stay those of this frame and do not wash out from frame to frame.
-
-    correction: float32 [h,w] or [h,w,3]. share: how wide what is kept must be, of the shorter side.
-    """
-    width = 2 * round(share * min(correction.shape[:2]) / 2) + 1
-    return cv2.blur(correction, (width, width), borderType=cv2.BORDER_REPLICATE)
-
-
-def _slow(flow: Flow, speed: float) -> np.ndarray:
-    """float32 [h,w] in (0,1]: the faster a point moves over the picture, the less exactly the flow says from where."""
-    dx, dy = cv2.split(flow.to_previous)
-    return _falling(np.sqrt(dx * dx + dy * dy) / np.float32(speed * max(dx.shape)))
+def _half(map_: np.ndarray) -> np.ndarray:
+    return cv2.resize(map_, _half_size(map_)[::-1], interpolation=cv2.INTER_AREA)
 
 
 def _falling(x: np.ndarray) -> np.ndarray:
-    """1 at 0, a half at 1, and falling fast after: a Lorentzian squared away from large differences."""
+    """1 at 0, a half at 1, and toward 0 as the inverse square."""
     return 1 / (1 + x * x)

@@ -38,7 +38,9 @@ def dense_flow(previous: np.ndarray, current: np.ndarray, quality: Literal["fast
     search = cv2.DISOpticalFlow.create(_PRESETS[quality])
     there = np.asarray(search.calc(now, before, None))  # type: ignore[call-overload]  # the stub wants an array to fill
     back = np.asarray(search.calc(before, now, None))  # type: ignore[call-overload]
-    return Flow(there, _agrees(there, back))
+    half = (there.shape[0] // 2, there.shape[1] // 2)  # no flow is finer than that
+    agrees = _agrees(_shrunk(there, half), _shrunk(back, half), _MISS_PIXELS2 * (half[0] / there.shape[0]) ** 2)
+    return Flow(there, cv2.resize(agrees.view(np.uint8), there.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0)
 
 
 def warp(previous: np.ndarray, flow: Flow) -> np.ndarray:
@@ -48,6 +50,18 @@ def warp(previous: np.ndarray, flow: Flow) -> np.ndarray:
     """
     x, y = _lookup(flow.to_previous)
     return cv2.remap(previous, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def shrink_flow(flow: Flow, size: tuple[int, int]) -> Flow:
+    """The flow on a smaller grid, (height, width): valid where all pixels under one are."""
+    valid = cv2.resize(flow.valid.view(np.uint8) * np.uint8(255), size[::-1], interpolation=cv2.INTER_AREA)
+    return Flow(_shrunk(flow.to_previous, size), valid >= 254)
+
+
+def _shrunk(vectors: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """float32 [h,w,2] in pixels of its grid, on a smaller grid and in pixels of that."""
+    smaller = cv2.resize(vectors, size[::-1], interpolation=cv2.INTER_AREA)
+    return smaller * np.array([size[1] / vectors.shape[1], size[0] / vectors.shape[0]], np.float32)
 
 
 def corner_flow(previous: np.ndarray, current: np.ndarray, flow: Flow) -> tuple[np.ndarray, np.ndarray]:
@@ -72,26 +86,27 @@ def corner_flow(previous: np.ndarray, current: np.ndarray, flow: Flow) -> tuple[
     return np.stack([x, y], axis=1)[kept], (found - at)[kept]
 
 
-def _agrees(there: np.ndarray, back: np.ndarray) -> np.ndarray:
-    """bool [h,w]: inside the picture, and the way back leads home."""
+def _agrees(there: np.ndarray, back: np.ndarray, miss2: float) -> np.ndarray:
+    """bool [h,w]: inside the picture, and the way back leads home, or misses it by no more than the square root of miss2."""
     x, y = _lookup(there)
     height, width = x.shape
     home = cv2.remap(back, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    allowed = _MISS_SHARE * (_square(there) + _square(home)) + _MISS_PIXELS2
+    allowed = _MISS_SHARE * (_square(there) + _square(home)) + miss2
     inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
     return inside & (_square(there + home) < allowed)
 
 
 def _corners(grey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """x and y, int [n], of the strongest corner in each block that has one."""
-    strength = cv2.cornerMinEigenVal(grey, 3, ksize=3)
-    height, width = (side // _CELL for side in grey.shape)
-    blocks = strength[: height * _CELL, : width * _CELL].reshape(height, _CELL, width, _CELL).swapaxes(1, 2)
-    blocks = blocks.reshape(height * width, _CELL * _CELL)
+    """x and y, int [n], of the strongest corner in each block that has one; looked for at half the size, for speed."""
+    small = cv2.resize(grey, (grey.shape[1] // 2, grey.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    strength, cell = cv2.cornerMinEigenVal(small, 3, ksize=3), _CELL // 2
+    height, width = (side // cell for side in small.shape)
+    blocks = strength[: height * cell, : width * cell].reshape(height, cell, width, cell).swapaxes(1, 2)
+    blocks = blocks.reshape(height * width, cell * cell)
     best = blocks.argmax(axis=1)
     number = np.flatnonzero(blocks[np.arange(len(best)), best] > _LEAST_CORNER)
-    down, across = np.divmod(best[number], _CELL)
-    return number % width * _CELL + across, number // width * _CELL + down
+    down, across = np.divmod(best[number], cell)
+    return 2 * (number % width * cell + across), 2 * (number // width * cell + down)
 
 
 def _square(vectors: np.ndarray) -> np.ndarray:
