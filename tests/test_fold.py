@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lotus2_video.config import FoldConfig
+from lotus2_video.fold.keyframes import CarriedDetail, KeyframePlan
 from lotus2_video.fold.smooth import Smooth
 from lotus2_video.frames import Flow, Maps
 from lotus2_video.ops.flow import dense_flow
@@ -156,3 +157,35 @@ def test_normals_are_steadied_and_stay_of_unit_length(kinds):
     np.testing.assert_allclose(np.linalg.norm(normals, axis=3), 1, atol=1e-5)
     step = np.degrees(np.arccos(np.clip((normals[1:] * normals[:-1]).sum(axis=3), -1, 1))).mean(axis=(1, 2))
     assert step[-1] < 0.4 * np.degrees(np.arccos(np.clip((normals[0] * noisy).sum(axis=2), -1, 1))).mean()
+
+
+def panned(count: int, speed: int = 3) -> list[np.ndarray]:
+    wide = texture(HEIGHT, WIDTH + speed * count, seed=9)
+    return [np.ascontiguousarray(wide[:, speed * t : speed * t + WIDTH]) for t in range(count)]
+
+
+def test_key_frames_come_at_cuts_on_schedule_and_when_little_of_the_last_is_left():
+    def planned(rgb: list[np.ndarray], every: int) -> list[int]:
+        plan, flows = KeyframePlan(every), [None, *(dense_flow(a, b) for a, b in itertools.pairwise(rgb))]
+        return [t for t, (p, f) in enumerate(zip(rgb, flows, strict=True)) if plan.step(p, f)]
+
+    assert planned([texture()] * 14, every=6) == [0, 6, 12]
+    assert planned([texture(seed=1)] * 4 + [texture(seed=2)] * 4, every=100) == [0, 4]
+    moving = planned(panned(24, speed=6), every=100)
+    assert len(moving) in (2, 3), "of a pan, the key frame's detail has left the picture after some ten frames"
+
+
+def test_detail_of_a_key_frame_is_carried_along_and_faded_where_it_is_hidden():
+    rgb, carried = panned(8), CarriedDetail()
+    flat = np.full((HEIGHT, WIDTH), 0.5, np.float32)
+    ridge = flat.copy()
+    ridge[:, 100:103] += 0.2
+    found = []
+    for t, picture in enumerate(rgb):
+        flow = dense_flow(rgb[t - 1], picture) if t else None
+        found.append(carried.step(picture, Maps(flat), flow, None if t else (Maps(flat), Maps(ridge), 0.5)).depth)
+    for t, depth in enumerate(found):
+        middle = slice(100 - 3 * t, 103 - 3 * t)
+        assert depth[10:-10, middle].mean() == pytest.approx(0.6, abs=0.04), f"frame {t}"
+    assert np.abs(found[-1][:, -15:] - 0.5).max() < 1e-3, "what came in later has no detail yet"
+    assert carried.step(texture(seed=3), Maps(flat), still(), None).depth == pytest.approx(flat, abs=0.1)

@@ -45,6 +45,11 @@ class Smooth:
         )
         return [Maps(None if scaled is None else in_range(scaled), normal)]
 
+    @property
+    def scale(self) -> float:
+        """What the depth of the frame stepped last was multiplied by."""
+        return self._track.affine.scale
+
     def flush(self) -> list[Maps]:
         return []
 

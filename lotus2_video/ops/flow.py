@@ -46,10 +46,17 @@ def dense_flow(previous: np.ndarray, current: np.ndarray, quality: Literal["fast
 def warp(previous: np.ndarray, flow: Flow) -> np.ndarray:
     """A map of the frame before, moved to where its points are now.
 
-    previous: float32 [h,w] or [h,w,3]. Returns the same shape, bilinear; meaningless where `flow.valid` is False.
+    previous: float32 [h,w] or [h,w,c]. Returns the same shape, bilinear; meaningless where `flow.valid` is False.
     """
     x, y = _lookup(flow.to_previous)
     return cv2.remap(previous, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def chain(flow: Flow, earlier: Flow) -> Flow:
+    """Two steps back in one: `flow` to the frame before, and `earlier` from that to some older frame."""
+    before = warp(earlier.to_previous, flow)
+    valid = cv2.remap(earlier.valid.view(np.uint8), *_lookup(flow.to_previous), cv2.INTER_NEAREST, borderValue=0) > 0
+    return Flow(flow.to_previous + before, flow.valid & valid)
 
 
 def shrink_flow(flow: Flow, size: tuple[int, int]) -> Flow:
