@@ -55,6 +55,21 @@ class FoldConfig:
     infinity: float = 0.09
 
 
+FoldPreset = Literal["live", "default", "film"]
+_PRESETS = {
+    "live": FoldConfig(memory=0.8, agree=0.08, pull=0.03),
+    "default": FoldConfig(),
+    "film": FoldConfig(memory=0.95, agree=0.15, pull=0.01, anchor=20.0),
+}
+
+
+def fold_preset(name: str) -> FoldConfig:
+    """Smoothing for a purpose: live (follows fast), default, film (steadiest). Raises UsageError with the near name."""
+    if name not in _PRESETS:
+        raise UsageError(f"no preset {name!r} (there are {', '.join(_PRESETS)})", "fold", near_name(name, _PRESETS))
+    return _PRESETS[name]
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """One run: one source through one model into one set of files. The fields are the options of `lotus2-video run`.
