@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .batch import BatchListener, BatchOutcome, run_batch
     from .config import BatchConfig, FoldConfig, RunConfig, configure, load_toml
-    from .errors import BatchFailed, InputError, Lotus2VideoError, OutputError, TruncatedInput, UsageError, WeightsError
+    from .errors import (
+        BatchFailed,
+        EngineError,
+        InputError,
+        Lotus2VideoError,
+        OutputError,
+        TruncatedInput,
+        UsageError,
+        WeightsError,
+    )
     from .frames import Frame, Maps, Result, StreamInfo
     from .models import ModelCard, ModelOptions, Predictor, make_predictor, register
     from .read import open_source, probe
@@ -28,6 +37,7 @@ _HOME = {
     "config": ("BatchConfig", "FoldConfig", "RunConfig", "configure", "load_toml"),
     "errors": (
         "BatchFailed",
+        "EngineError",
         "InputError",
         "Lotus2VideoError",
         "OutputError",
@@ -50,7 +60,7 @@ __all__ = [  # noqa: RUF022 (in the order a reader meets them)
     "Frame", "Maps", "Result", "StreamInfo", "open_source", "probe",
     "Predictor", "ModelOptions", "ModelCard", "make_predictor", "register",
     "Lotus2VideoError", "UsageError", "InputError", "TruncatedInput", "WeightsError", "OutputError",
-    "BatchFailed",
+    "EngineError", "BatchFailed",
 ]  # fmt: skip
 
 

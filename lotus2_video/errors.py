@@ -6,7 +6,8 @@
     │   └── TruncatedInput    6   the source broke off: what decoded was written, the rest is lost
     ├── WeightsError          4   weights are missing, incomplete or wrong
     ├── OutputError           5   the destination exists, cannot be written, or the disk is full
-    └── BatchFailed           7   some videos of a batch failed; the others are done
+    ├── BatchFailed           7   some videos of a batch failed; the others are done
+    └── EngineError           8   there are no workers, or they died again and again over the same frames
 
 Ctrl-C ends with 130 and SIGTERM with 143, as shells expect; both leave nothing under a final name.
 """
@@ -71,6 +72,18 @@ class BatchFailed(Lotus2VideoError):
     """Some videos of a batch failed; each is named in the manifest, and the others are done."""
 
     exit_code = 7
+
+
+class EngineError(Lotus2VideoError):
+    """There are no workers, or they died again and again over the same frames."""
+
+    exit_code = 8
+
+
+def told(error: BaseException) -> str:
+    """An unforeseen error as one line: its type, its message, and where its notes say that it happened."""
+    notes = [f" ({note})" for note in getattr(error, "__notes__", ())]
+    return f"{type(error).__name__}: {error}{''.join(notes)}"
 
 
 def near_name(name: str, known: Iterable[str]) -> str | None:

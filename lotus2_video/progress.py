@@ -85,7 +85,10 @@ def table() -> Iterator[BatchListener]:
             if record.status == "failed":
                 console.print(_line(record), highlight=False, markup=False, soft_wrap=True)
 
-        yield BatchListener(lambda total: progress.update(every, total=total), started, ended)
+        def said(line: str) -> None:
+            console.print(line, highlight=False, markup=False)
+
+        yield BatchListener(lambda total: progress.update(every, total=total), started, ended, said)
 
 
 def batch_lines() -> BatchListener:
@@ -95,7 +98,7 @@ def batch_lines() -> BatchListener:
         if record.status != "skipped":
             _say(_line(record))
 
-    return BatchListener(lambda total: _say(f"{total} videos"), ended=ended)
+    return BatchListener(lambda total: _say(f"{total} videos"), ended=ended, said=_say)
 
 
 def _line(record: Record) -> str:

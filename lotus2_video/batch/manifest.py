@@ -24,7 +24,8 @@ Status = Literal["done", "skipped", "failed"]
 NAME = "manifest.jsonl"
 # What the model's own fingerprint covers, and what never changes a byte of the output.
 _SETTLED = ("model", "weights", "device", "precision")
-_NO_MATTER = ("engine", "window", "chunk", "tolerant", "overwrite", "resume", "work_dir", "work_limit", "keep_work")
+_ELSEWHERE = ("engine", "gpus", "workers", "address", "window", "chunk")
+_NO_MATTER = (*_ELSEWHERE, "tolerant", "overwrite", "resume", "work_dir", "work_limit", "keep_work")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..config import BatchConfig, RunConfig
 from ..engines import Engine
-from ..errors import Lotus2VideoError, OutputError, TruncatedInput, UsageError
+from ..errors import Lotus2VideoError, OutputError, TruncatedInput, UsageError, told
 from ..models import Predictor
 from ..run import Job, Listener, Outcome, run_video
 from ..store import WorkFolder, work_root
@@ -27,12 +27,14 @@ _FINAL = (UsageError, OutputError, TruncatedInput)  # what a second attempt cann
 class BatchListener:
     """What a batch tells while it goes on; from several threads. counted: once it is known how many videos there are.
 
-    started: an attempt at a video begins; gives who listens to its run. ended: after its line is in the manifest.
+    started: an attempt at a video begins; gives who listens to its run. ended: after its line is in the manifest. said: a line
+    for the user about the batch as a whole.
     """
 
     counted: Callable[[int], None] = lambda total: None
     started: Callable[[str], Listener] = lambda name: Listener()
     ended: Callable[[Record], None] = lambda record: None
+    said: Callable[[str], None] = lambda line: None
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Task:
         except Lotus2VideoError as error:
             return self._record("failed", error=str(error)), not isinstance(error, _FINAL)
         except Exception as error:  # a fault of ours or of a library ends this video, not the batch
-            return self._record("failed", error=f"internal error: {type(error).__name__}: {error}"), True
+            return self._record("failed", error=f"internal error: {told(error)}"), True
 
     def _attempt(self) -> Record:
         self._source = _version(self._video.input)

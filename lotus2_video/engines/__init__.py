@@ -7,7 +7,20 @@ from typing import Protocol, Self, TypeVar
 
 Item = TypeVar("Item")
 Out = TypeVar("Out")
+Given = TypeVar("Given", covariant=True)
 Worker = Callable[[Item], Out]
+
+
+class Results(Protocol[Given]):
+    """An iterator that can be told, from any thread, that nobody wants the rest."""
+
+    def __iter__(self) -> Iterator[Given]: ...
+
+    def __next__(self) -> Given: ...
+
+    def close(self) -> None:
+        """Stops what is in flight; who waits for a result meets the end. Idempotent."""
+        ...
 
 
 class Engine(Protocol):
@@ -16,10 +29,15 @@ class Engine(Protocol):
     `map(make_worker, items)`: `make_worker()` is called once in each place that works (a thread, a process, an actor) and
     gives a callable; results come in the order of `items`; `items` is read no further ahead than the window; an error of a
     worker or of `items` is raised at the consumer in its place, after the results before it. A worker that has a `close`
-    method is closed at the end. Maps may be chained: the items of one may be the results of another.
+    method is closed at the end. Maps may be chained: the items of one may be the results of another. A maker with a true
+    attribute `on_device` makes workers that want a GPU, where there is one.
+
+    here: whether workers run in this process, so that makers may hand them what they hold themselves.
     """
 
-    def map(self, make_worker: Callable[[], Worker[Item, Out]], items: Iterable[Item]) -> Iterator[Out]: ...
+    here: bool
+
+    def map(self, make_worker: Callable[[], Worker[Item, Out]], items: Iterable[Item]) -> Results[Out]: ...
 
     def close(self) -> None:
         """Stops all work in flight and joins its threads or processes. Idempotent."""

@@ -15,11 +15,13 @@ class LocalEngine:
     window: results that may wait for the consumer of each map.
     """
 
+    here = True
+
     def __init__(self, window: int = 2):
         self._window = window
         self._running: list[prefetch] = []
 
-    def map(self, make_worker: Callable[[], Worker[Item, Out]], items: Iterable[Item]) -> Iterator[Out]:
+    def map(self, make_worker: Callable[[], Worker[Item, Out]], items: Iterable[Item]) -> prefetch[Out]:
         running = prefetch(_work(make_worker, items), self._window, name="engine")
         self._running.append(running)
         return running

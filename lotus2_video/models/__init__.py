@@ -35,8 +35,10 @@ class Predictor(Protocol):
     def predict(self, rgb: np.ndarray, *, sharpen: bool = False) -> list[Maps]:
         """The geometry of each of N frames.
 
-        rgb: uint8 [N,h,w,3], h and w as `input_size` said. sharpen: with the model's detail sharpener, where it has one.
-        Returns N Maps, all of one size (h,w), which need not be that of the frames.
+        rgb: uint8 [N,h,w,3], h and w as `input_size` said. sharpen: with the model's detail sharpener, where it has one: the
+        core's maps of these frames and the sharpener over them, in one call, as pure as without it. The walk asks so for
+        every frame (`--sharpen all`) or for key frames, whose difference to the plain maps it carries along to the others.
+        Returns N Maps, all of one size (h,w), which need not be that of the frames but is the same with the sharpener.
         """
         ...
 
@@ -103,6 +105,19 @@ def make_predictor(model: str, options: ModelOptions) -> Predictor:
     if missing:
         raise UsageError(f"{card.name} makes {' and '.join(card.kinds)}, not {' and '.join(missing)}", "--maps")
     return card.make(model.partition(":")[2], options)
+
+
+def count_gpus() -> int:
+    """CUDA devices that this process may use; torch, which knows, is loaded only where there is a driver."""
+    from .mini import has_nvidia_driver
+
+    try:
+        if not has_nvidia_driver():
+            return 0
+        from .torch_device import torch
+    except ModuleNotFoundError:  # without torch, nothing here would run on them
+        return 0
+    return torch.cuda.device_count()
 
 
 def fetch(model: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -95,7 +96,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 
 def _pick_device(name: str) -> str:
     """ "cpu" or a CUDA device. "auto" takes a GPU where there is one and torch to run it; torch is loaded only then."""
-    if name == "cpu" or (name == "auto" and not _has_nvidia_driver()):
+    if name == "cpu" or (name == "auto" and not has_nvidia_driver()):
         return "cpu"
     try:
         from .torch_device import pick_device
@@ -106,7 +107,7 @@ def _pick_device(name: str) -> str:
     return str(pick_device(name))
 
 
-def _has_nvidia_driver() -> bool:
+def has_nvidia_driver() -> bool:
     try:
         ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
@@ -132,6 +133,8 @@ def _openvino_runner(weights: dict[str, np.ndarray], device: str, precision: str
 
     core, ready = ov.Core(), {}
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": {"fp32": "f32"}.get(precision, precision)}
+    if threads := os.environ.get("OMP_NUM_THREADS"):  # which OpenVINO does not know; it changes no bit of a map
+        settings["INFERENCE_NUM_THREADS"] = threads
 
     def run(rgb: np.ndarray) -> np.ndarray:
         size = rgb.shape[1:3]
