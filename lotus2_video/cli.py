@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import __version__
-from .errors import Lotus2VideoError, UsageError, near_name
+from .errors import Lotus2VideoError, UsageError, near_name, told
 
 if TYPE_CHECKING:
     from .batch import BatchListener
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except Exception as error:  # the one place where an unforeseen error ends
         hint = "this is a fault of lotus2-video; --debug shows where"
-        return _fail(f"internal error: {type(error).__name__}: {error}; {hint}", 1, debug)
+        return _fail(f"internal error: {told(error)}; {hint}", 1, debug)
 
 
 class _Terminated(BaseException):
@@ -163,10 +163,17 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     add("--fps", type=float, metavar="N", help="frames a second of a folder of frames (default 24)")
     add("--smooth", action=argparse.BooleanOptionalAction, help="steady over time (default)")
     add("--sharpen", metavar="WHICH", help="none (default), all, or N: every N-th frame")
+    add("--cuts", metavar="HOW", help="auto (default), none, or a file with the frames at which shots begin, from 0")
     add("--start", type=float, metavar="T", help="first second of the source to read")
     add("--end", type=float, metavar="T", help="second of the source to stop at")
     add("--device", metavar="NAME", help="auto (default), cpu, cuda, cuda:N")
     add("--precision", metavar="NAME", help="auto (default), fp32, bf16, fp8")
+    add("--engine", metavar="NAME", help="auto (default: ray for more than one device), local, ray")
+    add("--gpus", metavar="N", help="all (default) or how many, with ray")
+    add(
+        "--workers", type=int, metavar="N", help="processes that run the network (default: one a GPU, or every 4 cores)"
+    )
+    add("--address", metavar="HOST", help="of a Ray cluster: HOST:PORT, or auto from one of its nodes")
     add("--config", metavar="FILE", help="settings from a TOML file; options given here win")
     add("--resume", action=argparse.BooleanOptionalAction, help="go on where a run that died left off (default)")
     add("--work-dir", metavar="DIR", help="where unfinished work is kept (default: the user's cache folder)")

@@ -31,6 +31,7 @@ class FoldConfig:
     anchor: frames that a point's history counts for, at most, when the scale of a new frame is judged against it.
     surprise: disparity difference at which a point's history is half forgotten.
     pull: share of the way back to the network's own scale that is gone each frame, so that it cannot wander.
+    shift_pull: the same of the disparity that the network gives to infinity, which hardly changes.
     jitter: by how much, as a factor less 1, the network's scale may change between two frames (a standard deviation).
     shift_jitter: by how much the disparity that it gives to infinity may change (a standard deviation).
     alike: pixels of the coarse grid that err together; the more, the less a fit of scale and shift is believed.
@@ -47,6 +48,7 @@ class FoldConfig:
     anchor: float = 10.0
     surprise: float = 0.1
     pull: float = 0.02
+    shift_pull: float = 0.05
     jitter: float = 0.1
     shift_jitter: float = 0.04
     alike: float = 300.0
@@ -75,10 +77,13 @@ class RunConfig:
     """One run: one source through one model into one set of files. The fields are the options of `lotus2-video run`.
 
     maps: which maps to write, in this order. res: short side in pixels given to the network (None: the model's own).
-    fps: frames a second of a folder of frames. sharpen: "none", "all", or every N-th frame. start, end: seconds of the
-    source's own time. chunk: frames a unit of work. window: chunks in flight. resume: keep what the network made in work_dir
+    fps: frames a second of a folder of frames. sharpen: "none", "all", or every N-th frame. cuts: where shots begin: "auto",
+    "none", or a text file of frame numbers, counted from 0 at the first that is read. start, end: seconds of the source's own
+    time. chunk: frames a unit of work. window: chunks in flight. resume: keep what the network made in work_dir
     (None: the user's cache folder) until the video is done, and go on from what a run before left there. keep_work: keep it
-    longer, for runs with other smoothing or formats. work_limit: GB that all unfinished work may take.
+    longer, for runs with other smoothing or formats. work_limit: GB that all unfinished work may take. gpus, workers, address:
+    of the Ray engine: how many GPUs ("all" or a number), how many processes run the network (None: one a GPU, or one every four
+    cores), and which cluster ("auto" or HOST:PORT; None: this machine).
     """
 
     model: str = "mini"
@@ -93,11 +98,15 @@ class RunConfig:
     fps: float = 24.0
     smooth: bool = True
     sharpen: str = "none"
+    cuts: str = "auto"
     start: float | None = None
     end: float | None = None
     device: str = "auto"
     precision: Precision = "auto"
     engine: EngineName = "auto"
+    gpus: str = "all"
+    workers: int | None = None
+    address: str | None = None
     tolerant: bool = False
     overwrite: bool = False
     chunk: int = 8
@@ -110,10 +119,14 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         _check_types(self)
-        for name in ("res", "chunk", "window"):
+        for name in ("res", "chunk", "window", "workers"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"must be at least 1, got {value}", _option(name))
+        if self.gpus != "all" and not self.gpus.isdecimal():
+            raise UsageError(f"takes all or a number, got {self.gpus!r}", "--gpus")
+        if self.engine == "local" and (self.address or (self.workers or 1) > 1):
+            raise UsageError("the local engine has one worker, in this process", "--engine", "leave --engine out")
         if self.fps <= 0:
             raise UsageError(f"must be above 0, got {self.fps:g}", "--fps")
         if self.work_limit < 0:
@@ -191,7 +204,7 @@ def _override(base: Any, settings: dict[str, Any], where: str) -> Any:
             value = _override(current, value, f"{where} [{key}]") if hasattr(current, "__dataclass_fields__") else value
         elif name == "maps":
             value = tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else tuple(value)
-        elif name == "sharpen":
+        elif name in ("sharpen", "gpus"):
             value = str(value)
         changes[name] = value
     return replace(base, **changes)

@@ -100,12 +100,15 @@ class Chunk:
     """Consecutive frames, the unit of work, of retry and of storage.
 
     number: 0-based. rgb: uint8 [N,h,w,3] at the size the model asked for. halo: uint8 [h,w,3], the last frame of the chunk
-    before (None for the first chunk), so that optical flow needs no shared state.
+    before (None for the first chunk), so that optical flow needs no shared state. first: the count of frames before it.
+    sharpen: whether the detail sharpener of the model goes over them too.
     """
 
     number: int
     rgb: np.ndarray
     halo: np.ndarray | None = None
+    first: int = 0
+    sharpen: bool = False
 
     def __post_init__(self) -> None:
         ok = self.rgb.dtype == np.uint8 and self.rgb.ndim == 4 and self.rgb.shape[3] == 3 and len(self.rgb) > 0
@@ -114,22 +117,28 @@ class Chunk:
             self.halo is None or self.halo.shape == self.rgb.shape[1:], "Chunk.halo must have the size of its frames"
         )
 
+    def __str__(self) -> str:
+        return f"frames {self.first} to {self.first + len(self.rgb) - 1}"
+
 
 @dataclass(frozen=True, eq=False)
 class Estimated:
     """What the workers made of one chunk: for each of its frames the maps and the flow to the frame before.
 
     flows[i] is None for the first frame of a video, and everywhere when no flow was asked for. stored: the maps were not
-    computed now, they come from the work folder.
+    computed now, they come from the work folder. sharp: once more with the detail sharpener, for key frames; None for the
+    others, and empty where nobody asked for key frames.
     """
 
     chunk: Chunk
     maps: tuple[Maps, ...]
     flows: tuple[Flow | None, ...]
     stored: bool = False
+    sharp: tuple[Maps | None, ...] = ()
 
     def __post_init__(self) -> None:
         _require(len(self.maps) == len(self.flows) == len(self.chunk.rgb), "Estimated: one map and one flow a frame")
+        _require(len(self.sharp) in (0, len(self.maps)), "Estimated: sharp has an entry a frame, or none at all")
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,15 @@ from .engines import Engine
 from .engines.local import LocalEngine
 from .errors import InputError, TruncatedInput, UsageError
 from .fold import Fold, Passthrough
+from .fold.keyframes import CarriedDetail, KeyframePlan
 from .fold.smooth import Smooth
 from .frames import Frame, Result, StreamInfo
-from .models import ModelOptions, Predictor, find_card, make_predictor
+from .models import ModelOptions, Predictor, count_gpus, find_card, make_predictor
+from .models.shared import SharedPredictor
+from .ops.cuts import Cuts, ListedCuts, NoCuts, SeenCuts
 from .prefetch import prefetch
 from .read import Source, open_source
-from .stages import MakeEstimator, chunks, estimate, finish, keep, recall, steady
+from .stages import Elsewhere, MakeEstimator, chunks, estimate, finish, keep, recall, sharpen_keys, steady
 from .store import ChunkStore, open_store
 from .write import Sink, open_sinks, plan_outputs
 
@@ -72,11 +76,11 @@ def run_video(
     What the network made of a run that died is kept (see `store`): the same job goes on from there and writes the same bytes.
 
     Args:
-        job: what to do. engine: where the workers run; by default, in this process. listener: told of progress.
-        predictor: one made for `job.config` that several runs share; by default, one is made and closed here.
+        job: what to do. engine: where the workers run; by default, as the configuration says. listener: told of progress.
+        predictor: from the `workshop` that several runs share; by default, one is made and closed here.
 
-    Raises UsageError, InputError, WeightsError and OutputError; TruncatedInput after everything that could be read was
-    written and completed, unless the configuration is `tolerant`.
+    Raises UsageError, InputError, WeightsError, OutputError and EngineError; TruncatedInput after everything that could be
+    read was written and completed, unless the configuration is `tolerant`.
     """
     begin = time.monotonic()
     listener = listener or Listener()
@@ -86,7 +90,12 @@ def run_video(
         listener.opened(source.info)
         plan = plan_outputs(source.info, job.config, job.output)
         listener.planned(plan.paths)
-        ready = predictor or stack.enter_context(predictor_for(job.config, source.info.frames))
+        shop = (
+            nullcontext((engine, predictor))
+            if predictor
+            else workshop(job.config, engine, source.info.frames, listener.said)
+        )
+        engine, ready = stack.enter_context(shop)
         store = open_store(job.config, source.info, ready.fingerprint)
         stack.callback(store.close)
         if store.found:
@@ -123,8 +132,8 @@ def estimate_video(path: str, **settings: Any) -> Iterator[Result]:
     with ExitStack() as stack:
         source = stack.enter_context(_open(job))
         source.audio.ignore()
-        ready = stack.enter_context(predictor_for(config, source.info.frames))
-        walk = stack.enter_context(_walk(source, config, None, ready, ChunkStore(), lambda line: None))
+        engine, ready = stack.enter_context(workshop(config, None, source.info.frames))
+        walk = stack.enter_context(_walk(source, config, engine, ready, ChunkStore(), lambda line: None))
         yield from walk.results
     if walk.frames.broken is not None and not config.tolerant:
         raise walk.frames.broken
@@ -152,16 +161,49 @@ class _Walk:
 
 
 @contextmanager
-def predictor_for(config: RunConfig, frames: int | None = None) -> Iterator[Predictor]:
-    """The predictor that runs with `config` want, open inside the block. frames: how many there will be, where known.
+def workshop(
+    config: RunConfig,
+    engine: Engine | None = None,
+    frames: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Iterator[tuple[Engine | None, Predictor]]:
+    """What runs with `config` share: the engine, None for one of each run's own in this process, and the predictor.
 
-    Raises UsageError and WeightsError.
+    engine: one that is there already. frames: how many there will be, where known. say: told which engine, and why.
+    Raises UsageError, WeightsError and EngineError.
     """
-    predictor = make_predictor(config.model, model_options(config, frames))
+    with ExitStack() as stack:
+        if engine is None and _pick_engine(config, say) == "ray":
+            engine = stack.enter_context(_ray_engine(config))
+        if engine is None or engine.here:
+            predictor = make_predictor(config.model, model_options(config, frames))
+        else:
+            predictor = Elsewhere(engine, _make_estimator(config, frames))
+        stack.callback(predictor.close)
+        yield engine, predictor
+
+
+def _pick_engine(config: RunConfig, say: Callable[[str], None]) -> str:
+    """ "local" for one device and "ray" for more, unless the configuration says which."""
+    if config.engine != "auto":
+        return config.engine
+    several = [f"--address {config.address}"] if config.address else []
+    several += [f"{config.workers} workers"] if (config.workers or 1) > 1 else []
+    if not several and config.device == "auto" and config.gpus not in ("0", "1"):
+        gpus = count_gpus() if config.gpus == "all" else int(config.gpus)
+        several = [f"{gpus} GPUs"] if gpus > 1 else []
+    say(f"engine: {'ray' if several else 'local'} ({', '.join(several) or 'one device'})")
+    return "ray" if several else "local"
+
+
+def _ray_engine(config: RunConfig) -> Engine:
     try:
-        yield predictor
-    finally:
-        predictor.close()
+        from .engines.ray import RayEngine
+    except ModuleNotFoundError as error:
+        hint = "pip install 'lotus2-video[ray]', or take one device with --engine local"
+        raise UsageError(f"the Ray engine needs {error.name}", "--engine", hint) from error
+    gpus = 0 if config.device == "cpu" else None if config.gpus == "all" else int(config.gpus)
+    return RayEngine(config.window, config.workers, gpus, config.address)
 
 
 @contextmanager
@@ -176,18 +218,29 @@ def _walk(
     """All stages, connected and running ahead of each other: decode | network | flow | store | fold and upsampling."""
     with ExitStack() as stack:
         here = engine or stack.enter_context(LocalEngine(config.window))
-        shared = predictor if engine is None else None
-        make = MakeEstimator(config.model, model_options(config, source.info.frames), config.sharpen == "all", shared)
+        if isinstance(predictor, Elsewhere):
+            make = predictor.make
+        else:
+            make = replace(_make_estimator(config, source.info.frames), ready=SharedPredictor(predictor))
         if notice := find_card(config.model).notice:
             say(notice)
         frames, waiting = _Frames(source), deque()
         size = predictor.input_size(source.info.height, source.info.width)
-        pieces = stack.enter_context(prefetch(chunks(frames, size, config.chunk, waiting), 1, "decode"))
-        estimated = estimate(here, recall(pieces, store), make, with_flow=config.smooth)
+        every = _key_frames(config)
+        cut = chunks(frames, size, config.chunk, waiting, config.sharpen == "all")
+        pieces = stack.enter_context(prefetch(cut, 1, "decode"))
+        estimated = estimate(here, recall(pieces, store), make, with_flow=config.smooth or every > 0)
         kept = stack.enter_context(prefetch(keep(estimated, store), 1, "keep"))
-        maps = steady(kept, _make_fold(config))
+        if every:
+            kept = sharpen_keys(here, kept, make, KeyframePlan(every, _make_cuts(config)), store)
+        maps = steady(kept, _make_fold(config), CarriedDetail() if every else None)
         results = stack.enter_context(prefetch(finish(maps, waiting, config.upsample), config.chunk, "finish"))
+        stack.callback(estimated.close)  # the first to be closed, so that nobody waits for a result any more
         yield _Walk(results, frames, f"{config.model} {predictor.fingerprint}")
+
+
+def _make_estimator(config: RunConfig, frames: int | None) -> MakeEstimator:
+    return MakeEstimator(config.model, model_options(config, frames), find_card(config.model))
 
 
 def model_options(config: RunConfig, frames: int | None) -> ModelOptions:
@@ -198,7 +251,25 @@ def model_options(config: RunConfig, frames: int | None) -> ModelOptions:
 
 
 def _make_fold(config: RunConfig) -> Fold:
-    return Smooth(config.fold) if config.smooth else Passthrough()
+    return Smooth(config.fold, _make_cuts(config)) if config.smooth else Passthrough()
+
+
+def _key_frames(config: RunConfig) -> int:
+    """Every how many frames there is a key frame; 0 for none."""
+    return int(config.sharpen) if config.sharpen.isdecimal() else 0
+
+
+def _make_cuts(config: RunConfig) -> Cuts:
+    """Raises UsageError."""
+    if config.cuts in ("auto", "none"):
+        return SeenCuts() if config.cuts == "auto" else NoCuts()
+    try:
+        words = re.sub(r"#.*", "", Path(config.cuts).read_text()).split()
+        return ListedCuts(int(word) for word in words)
+    except OSError as error:
+        raise UsageError(f"{config.cuts}: {error.strerror or error}", "--cuts", "use auto, none or a file") from error
+    except ValueError as error:
+        raise UsageError(f"{config.cuts}: not a list of frame numbers ({error})", "--cuts") from error
 
 
 def _open(job: Job) -> Source:
@@ -219,7 +290,8 @@ def check(config: RunConfig) -> None:
     card = find_card(config.model)
     if config.sharpen != "none" and not card.sharpener:
         raise UsageError(f"{card.name} has no detail sharpener", "--sharpen", "use --sharpen none")
-    if config.sharpen not in ("none", "all"):
-        raise UsageError("key-frame sharpening is not available yet", "--sharpen", "use --sharpen none or all")
-    if config.engine == "ray":
-        raise UsageError("the Ray engine is not available yet", "--engine", "use --engine local")
+    _make_cuts(config)
+    if config.engine == "ray" and config.device.startswith("cuda:"):
+        raise UsageError(
+            "the Ray engine picks the GPUs itself", f"--device {config.device}", "say how many with --gpus"
+        )

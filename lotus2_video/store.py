@@ -4,7 +4,8 @@ A run has a folder of its own, named after everything that changes the network's
 
     sha256 of the rest | sha256 of the frames that the network saw | header, one line of JSON | packed maps
 
-So a torn or flipped file is found out, and a stored chunk is used only for the very pixels it was made from. Optical flow,
+So a torn or flipped file is found out, and a stored chunk is used only for the very pixels it was made from. Sharpened frames
+have files of their own: all frames of a chunk, or its key frames, which the rerun chooses again as they were. Optical flow,
 smoothing and encoding are cheap and pure: they are done again, and may be done with other settings.
 """
 
@@ -29,8 +30,9 @@ from .frames import Chunk, Estimated, Maps, StreamInfo
 
 FORMAT = 1  # of the files; changes with the layout above
 SPARE = 1 << 30  # bytes of the disk that are left for others
+_SHARP = "-sharp"  # in the names of files of sharpened frames
 _ENDS = 1 << 16  # bytes at the head and the tail of a source that tell it from others
-_MATTERS = ("model", "maps", "res", "sharpen", "start", "end", "fps", "chunk")
+_MATTERS = ("model", "maps", "res", "start", "end", "fps", "chunk")
 
 
 # --------------------------------------------------------------------------------------------------------------- which run
@@ -171,7 +173,7 @@ class ChunkStore:
         if work is not None:
             with self._storing(work):
                 self._claim = work.claim(key)
-                self.found = sum(int(path.suffix[1:]) for path in self._claim.path.glob("[0-9]*.[0-9]*"))
+                self.found = _frames(self._claim.path, "") or _frames(self._claim.path, _SHARP)
 
     def load(self, chunk: Chunk) -> tuple[Maps, ...] | None:
         """The maps of `chunk`, or None where they are not there, damaged, or those of other pixels."""
@@ -208,7 +210,7 @@ class ChunkStore:
             self._claim.release()
 
     def _file(self, claim: Claim, chunk: Chunk) -> Path:
-        return claim.path / f"{chunk.number:08d}.{len(chunk.rgb)}"
+        return claim.path / f"{chunk.number:08d}{_SHARP if chunk.sharpen else ''}.{len(chunk.rgb)}"
 
     def _make_room(self, work: WorkFolder, size: int) -> None:
         if self._room < size:
@@ -229,6 +231,11 @@ class ChunkStore:
     def _warn_of_damage(self, file: Path) -> None:
         if not any("damaged" in line for line in self.warnings):
             self.warnings.append(f"{file}: damaged, and computed again")
+
+
+def _frames(folder: Path, kind: str) -> int:
+    """How many frames there are in the files of that kind."""
+    return sum(int(path.suffix[1:]) for path in folder.glob("[0-9]" * 8 + kind + ".[0-9]*"))
 
 
 def _digest(chunk: Chunk) -> bytes:

@@ -58,9 +58,18 @@ def test_a_new_predictor_gives_the_same_bits(model):
 
 @pytest.mark.parametrize("smooth", [False, True])
 def test_chunk_length_and_queue_change_nothing(model, clip, smooth):
-    whole = depths(clip, model=model, smooth=smooth, chunk=64)
+    same_in_any_chunks(clip, model=model, smooth=smooth)
+
+
+@pytest.mark.parametrize("smooth", [False, True])
+def test_chunk_length_and_queue_change_nothing_with_key_frames(clip, smooth):
+    same_in_any_chunks(clip, model="fake", smooth=smooth, sharpen="6")
+
+
+def same_in_any_chunks(clip: Path, **settings) -> None:
+    whole = depths(clip, chunk=64, **settings)
     for chunk, window in ((1, 1), (5, 3), (8, 2)):
-        np.testing.assert_array_equal(whole, depths(clip, model=model, smooth=smooth, chunk=chunk, window=window))
+        np.testing.assert_array_equal(whole, depths(clip, chunk=chunk, window=window, **settings))
 
 
 def test_without_smoothing_a_frame_does_not_know_its_neighbours(model, tmp_path):
@@ -76,10 +85,19 @@ def test_without_smoothing_a_frame_does_not_know_its_neighbours(model, tmp_path)
 @pytest.mark.parametrize("first", [1, 9, 16])
 def test_the_first_frames_do_not_know_what_comes_after(model, clip, tmp_path, first):
     """The fold sees the whole film in one run and only its beginning in the other."""
+    begins_the_same(clip, first, model=model)
+
+
+@pytest.mark.parametrize("first", [1, 9, 16])
+def test_key_frames_do_not_know_what_comes_after(clip, first):
+    begins_the_same(clip, first, model="fake", sharpen="6")
+
+
+def begins_the_same(clip: Path, first: int, **settings) -> None:
     end = float(seconds_of(clip)[first]) - 1e-4
-    beginning = depths(clip, model=model, end=end)
+    beginning = depths(clip, end=end, **settings)
     assert len(beginning) == first
-    np.testing.assert_array_equal(beginning, depths(clip, model=model)[:first])
+    np.testing.assert_array_equal(beginning, depths(clip, **settings)[:first])
 
 
 def test_a_source_is_read_no_further_ahead_than_the_queues_hold(clip, monkeypatch):

@@ -33,7 +33,7 @@ ALLOWED = {
 }
 ONLY_IN = {
     "av": "read write", "ray": "engines", "OpenEXR": "write read", "fsspec": "batch read write",
-    "threading": "prefetch engines read batch", "queue": "prefetch engines", "huggingface_hub": "models",
+    "threading": "prefetch engines models read batch", "queue": "prefetch engines", "huggingface_hub": "models",
     "safetensors": "models", "diffusers": "models", "transformers": "models", "openvino": "models", "torch": "models",
     "argparse": "cli", "rich": "progress",
 }  # fmt: skip

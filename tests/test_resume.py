@@ -289,3 +289,27 @@ def test_undisturbed_runs_agree_with_numpy(clip, tmp_path, log):
     for kind in both["maps"]:
         np.testing.assert_array_equal(arrays[0][kind], arrays[1][kind])
         np.testing.assert_array_equal(arrays[0][kind], arrays[2][kind])
+
+
+# -------------------------------------------------------------------------------------------------------------- key frames
+
+
+def test_sharpened_key_frames_are_kept_and_chosen_again(clip, tmp_path, log):
+    """Stopped half-way: the rerun asks the network for no chunk and no key frame that is there already."""
+    config = RunConfig(**{**vars(CONFIG), "sharpen": "10", "cuts": "none"})
+
+    def stop(frames: int) -> None:
+        if frames == FRAMES // 2:
+            raise InterruptedError
+
+    whole = run_video(Job(str(clip), str(tmp_path / "whole.mkv"), RunConfig(**{**vars(config), "resume": False})))
+    in_all = calls()
+    log.unlink()
+    with pytest.raises(InterruptedError):
+        run_video(Job(str(clip), str(tmp_path / "out.mkv"), config), listener=Listener(advanced=stop))
+    before = calls()
+    again = run_video(Job(str(clip), str(tmp_path / "out.mkv"), config))
+    assert again.paths[0].read_bytes() == whole.paths[0].read_bytes()
+    assert in_all >= CHUNKS + 4
+    assert calls() - in_all <= 3, "only what was in flight when it was stopped is asked for twice"
+    assert before > CHUNKS // 2

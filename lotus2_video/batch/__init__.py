@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -10,14 +9,11 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from ..config import BatchConfig, RunConfig
 from ..engines import Engine
 from ..errors import BatchFailed, OutputError, UsageError
-from ..frames import Maps
-from ..models import Predictor
-from ..run import check, predictor_for
+from ..models.shared import SharedPredictor
+from ..run import check, workshop
 from .find import Video, find_videos
 from .manifest import Manifest, Record, Settings, alone
 from .remote import is_url
@@ -71,11 +67,11 @@ def run_batch(
 
     Args:
         inputs: files, folders, globs, lists (.txt, .csv, .jsonl, .parquet) and URLs, see `find_videos`.
-        config: of every run. how: jobs, retries, shard and so on. engine: shared by all runs; by default they run in this
-            process and share one predictor. listener: told of progress.
+        config: of every run. how: jobs, retries, shard and so on. engine: shared by all runs; by default the one that `config`
+            names: in this process, with one predictor for all, or Ray. listener: told of progress.
 
-    Raises UsageError for what makes no sense, WeightsError, OutputError where `output` is not writable or in use; never for a
-    single video: see `BatchOutcome.check`.
+    Raises UsageError for what makes no sense, WeightsError, EngineError, OutputError where `output` is not writable or
+    in use; never for a single video: see `BatchOutcome.check`.
     """
     begin = time.monotonic()
     config, how, listener = config or RunConfig(), how or BatchConfig(), listener or BatchListener()
@@ -83,11 +79,12 @@ def run_batch(
     folder = _folder(output)
     part, of = how.part
     videos = find_videos(inputs, folder, how.column)[part - 1 :: of][: how.limit]
-    with alone(folder, how.part), predictor_for(config) as predictor:
+    with alone(folder, how.part), workshop(config, engine, say=listener.said) as (engine, predictor):
         manifest = Manifest(folder)
         listener.counted(len(videos))
         settings = Settings.of(config, predictor.fingerprint)
-        work = Work(config, how, engine, _Shared(predictor), manifest, settings, listener)
+        shared = predictor if engine is not None and not engine.here else SharedPredictor(predictor)
+        work = Work(config, how, engine, shared, manifest, settings, listener)
         outcome = BatchOutcome(manifest.path, len(videos))
         with closing(_in_parallel(work, videos)) as records:
             for record in records:
@@ -131,21 +128,3 @@ def _in_parallel(work: Work, videos: list[Video]) -> Generator[Record]:
                     yield record
         finally:
             work.stopping.set()
-
-
-class _Shared:
-    """One predictor for runs in several threads, one call at a time; whoever made it closes it, not the runs."""
-
-    def __init__(self, predictor: Predictor):
-        self.kinds, self.fingerprint, self._predictor = predictor.kinds, predictor.fingerprint, predictor
-        self._alone = threading.Lock()
-
-    def input_size(self, height: int, width: int) -> tuple[int, int]:
-        return self._predictor.input_size(height, width)
-
-    def predict(self, rgb: np.ndarray, *, sharpen: bool = False) -> list[Maps]:
-        with self._alone:
-            return self._predictor.predict(rgb, sharpen=sharpen)
-
-    def close(self) -> None:
-        """Leaves the predictor open for the other runs."""

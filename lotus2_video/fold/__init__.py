@@ -10,7 +10,13 @@ from ..frames import Flow, Maps
 
 
 class Fold(Protocol):
-    """Turns per-frame maps into steady ones, causally, in order, exactly one out for each one in."""
+    """Turns per-frame maps into steady ones, causally, in order, exactly one out for each one in.
+
+    scale: what the depth of the frame stepped last was multiplied by.
+    """
+
+    @property
+    def scale(self) -> float: ...
 
     def step(self, rgb: np.ndarray, maps: Maps, flow: Flow | None) -> list[Maps]:
         """Takes the next frame, gives the maps that are final by now (none or more, in order).
@@ -26,6 +32,8 @@ class Fold(Protocol):
 
 class Passthrough:
     """The fold that changes nothing: `--no-smooth`."""
+
+    scale = 1.0
 
     def step(self, rgb: np.ndarray, maps: Maps, flow: Flow | None) -> list[Maps]:
         return [maps]

@@ -11,11 +11,15 @@ import numpy as np
 from ..config import FoldConfig
 from ..frames import Flow
 from ..ops.align import fit_affine
-from ..ops.flow import corner_flow, shrink_flow, warp
+from ..ops.flow import corner_flow, half_size, shrink_flow, shrink_half, warp
 from ..ops.geometry import CameraMotion, advance, camera_motion, to_gl
 
 _COARSE = 28  # pixels of the shorter side of the coarse grid that scale is judged on: two numbers need no more
 _FOCAL = 0.7  # of the longer side, a field of view of 71 degrees; motion compensation hardly depends on it
+_CLOSE, _CLOSE_SHARE = (
+    0.6,
+    0.1,
+)  # pixels of the half-size flow, and share of it, within which a scene at rest explains it
 _EDGE = 0.03  # curvature of disparity above which a coarse pixel straddles an edge, as a fraction of the range
 _SKY = 0.02  # disparity as the network gives it, below which a point may be the sky
 _LEAST_SAMPLES = 40
@@ -60,26 +64,38 @@ class ScaleTrack:
         self._age = np.ones_like(self._world)
         return self.affine
 
-    def step(self, depth: np.ndarray, flow: Flow, half: Flow, before: np.ndarray, rgb: np.ndarray) -> Affine:
-        """The scale and shift for the next frame.
+    def step(self, depth: np.ndarray, flow: Flow, before: np.ndarray, rgb: np.ndarray) -> tuple[Affine, Flow]:
+        """The scale and shift for the next frame, and a better flow to the one before, at half the size.
 
-        depth: float32 [h,w]. flow: to the frame before, at that size, and the same at half of it. before, rgb: uint8
-        [h,w,3], the pictures of the frame before and of this one.
+        depth: float32 [h,w]. flow: at that size. before, rgb: uint8 [h,w,3], the frame before and this one.
         """
         assert self._world is not None, "reset comes first"
-        now, moved = _coarse(depth), shrink_flow(half, _coarse_size(depth))
+        now = _coarse(depth)
         self._infinity = min(self._infinity, float(now.min()))  # sky in view: the network's 0 is infinity itself
-        self._follow_camera(depth, flow, before, rgb)
+        better = self._follow_camera(depth, flow, before, rgb)
+        moved = shrink_flow(better, _coarse_size(depth))
         world = self.predict(warp(self._world, moved))
         age = np.where(moved.valid, warp(self._age, moved), 0)
-        self.affine = self._limited(self._fit(now, world, age))
+        self.affine = self._limited(self._fit(now, world, age), float(np.median(now)))
         self._remember(self.affine(now), world, age)
-        return self.affine
+        return self.affine, better
 
-    def _follow_camera(self, depth: np.ndarray, flow: Flow, before: np.ndarray, rgb: np.ndarray) -> None:
+    def _follow_camera(self, depth: np.ndarray, flow: Flow, before: np.ndarray, rgb: np.ndarray) -> Flow:
+        """Finds `motion`. Returns the flow at half the size: that of the moving camera wherever the dense one is near it,
+        which knows no aperture and does not stick to 0 where there is no texture."""
         corners, to_previous = corner_flow(before, rgb, flow)
         near = self.affine(depth[corners[:, 1], corners[:, 0]]) + self._zero
-        self.motion = camera_motion(near, corners, to_previous, depth.shape, _FOCAL * max(depth.shape))
+        focal = _FOCAL * max(depth.shape)
+        self.motion = camera_motion(near, corners, to_previous, depth.shape, focal)
+        half = shrink_flow(flow, half_size(depth))
+        if self.motion is None:
+            return half
+        rigid = self.motion.flow(
+            self.affine(shrink_half(depth)) + self._zero, focal * half.valid.shape[1] / depth.shape[1]
+        )
+        (du, dv), (u, v) = cv2.split(rigid - half.to_previous), cv2.split(rigid)
+        close = cv2.magnitude(du, dv) < np.float32(_CLOSE) + np.float32(_CLOSE_SHARE) * cv2.magnitude(u, v)
+        return Flow(np.where(close[..., None], rigid, half.to_previous), half.valid)
 
     @property
     def _zero(self) -> np.float32:
@@ -88,7 +104,7 @@ class ScaleTrack:
 
     def predict(self, disparity: np.ndarray) -> np.ndarray:
         """What disparity given out before, float32, is now that the camera has moved."""
-        return advance(disparity + self._zero, self.motion) - self._zero
+        return advance(disparity + self._zero, self.motion, _FOCAL * max(disparity.shape)) - self._zero
 
     def turn(self, normal: np.ndarray) -> np.ndarray:
         """What normals given out before, float32 [h,w,3], GL axes, are in this camera's axes."""
@@ -122,14 +138,18 @@ class ScaleTrack:
         scale, lift = np.linalg.solve(told + known, told @ [scale, lift] + known @ [old, 0])
         return Affine(float(scale), float(lift) + (float(scale) - config.start_scale) * self._infinity)
 
-    def _limited(self, fitted: Affine) -> Affine:
-        """Within reach of the network's own scale, and pulled back to it the more the farther it is."""
+    def _limited(self, fitted: Affine, middle: float) -> Affine:
+        """Within reach of the network's own scale and zero, and pulled back to them, to the scale the more the farther it is.
+
+        middle: a usual value of the map; what is given up of the shift goes into the scale, so that it stays where it is.
+        """
         start, most, infinity = self._config.start_scale, math.log(self._config.most_scale), self._infinity
         lifted = fitted.shift - (fitted.scale - start) * infinity
-        away = math.log(max(fitted.scale, 1e-3) / start)
+        given_up = self._config.shift_pull * lifted
+        away = math.log(max(fitted.scale + given_up / (middle + infinity + 1e-3), 1e-3) / start)
         pull = self._config.pull * (1 + (away / (most / 2)) ** 2)
         scale = start * math.exp(float(np.clip(away * (1 - min(pull, 1)), -most, most)))
-        return Affine(scale, (scale - start) * infinity + lifted)
+        return Affine(scale, (scale - start) * infinity + lifted - given_up)
 
     def _remember(self, given: np.ndarray, world: np.ndarray, age: np.ndarray) -> None:
         agrees = 1 / (1 + ((given - world) / self._config.surprise) ** 2)

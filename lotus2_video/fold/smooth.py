@@ -10,7 +10,7 @@ import numpy as np
 from ..config import FoldConfig
 from ..frames import Flow, Maps
 from ..ops.cuts import Cuts, SeenCuts
-from ..ops.flow import shrink_flow, warp
+from ..ops.flow import half_size, shrink_flow, shrink_half, warp
 from ..ops.geometry import unit
 from .scale import ScaleTrack
 
@@ -41,7 +41,7 @@ class Smooth:
         else:
             scaled, normal = self._steady(before, rgb, maps, flow)
         self._before = _Before(
-            rgb, None if scaled is None else _half(scaled), None if normal is None else _half(normal)
+            rgb, None if scaled is None else shrink_half(scaled), None if normal is None else shrink_half(normal)
         )
         return [Maps(None if scaled is None else in_range(scaled), normal)]
 
@@ -61,15 +61,18 @@ class Smooth:
     ) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Disparity on the scale of the scene (not yet in range), and normals, both as far as there are any."""
         scaled, normal = None, maps.normal
-        half = shrink_flow(flow, _half_size(flow.valid))
-        trust = self._trust(_half(before.rgb), _half(rgb), half)
-        if maps.depth is not None and before.disparity is not None:
-            scaled = self._track.step(maps.depth, flow, half, before.rgb, rgb)(maps.depth)
-            gap = self._track.predict(warp(before.disparity, half)) - _half(scaled)
+        if maps.depth is None:
+            half = shrink_flow(flow, half_size(flow.valid))
+        else:
+            affine, half = self._track.step(maps.depth, flow, before.rgb, rgb)
+            scaled = affine(maps.depth)
+        trust = self._trust(shrink_half(before.rgb), shrink_half(rgb), half)
+        if scaled is not None and before.disparity is not None:
+            gap = self._track.predict(warp(before.disparity, half)) - shrink_half(scaled)
             trust *= _falling(gap / np.float32(self._config.agree))
             scaled += self._spread(trust * gap, scaled)
         if normal is not None and before.normal is not None:
-            gap = self._track.turn(warp(before.normal, half)) - _half(normal)
+            gap = self._track.turn(warp(before.normal, half)) - shrink_half(normal)
             normal = unit(normal + self._spread(trust[..., None] * gap, normal))
         return scaled, normal
 
@@ -106,14 +109,6 @@ def in_range(disparity: np.ndarray) -> np.ndarray:
         above = np.maximum(disparity - _KNEE, 0) / (1 - _KNEE)
         disparity = np.minimum(disparity, _KNEE) + (1 - _KNEE) * (1 - np.exp(-above))
     return np.clip(disparity, 0, 1)
-
-
-def _half_size(map_: np.ndarray) -> tuple[int, int]:
-    return max(1, map_.shape[0] // 2), max(1, map_.shape[1] // 2)
-
-
-def _half(map_: np.ndarray) -> np.ndarray:
-    return cv2.resize(map_, _half_size(map_)[::-1], interpolation=cv2.INTER_AREA)
 
 
 def _falling(x: np.ndarray) -> np.ndarray:

@@ -38,7 +38,7 @@ def dense_flow(previous: np.ndarray, current: np.ndarray, quality: Literal["fast
     search = cv2.DISOpticalFlow.create(_PRESETS[quality])
     there = np.asarray(search.calc(now, before, None))  # type: ignore[call-overload]  # the stub wants an array to fill
     back = np.asarray(search.calc(before, now, None))  # type: ignore[call-overload]
-    half = (there.shape[0] // 2, there.shape[1] // 2)  # no flow is finer than that
+    half = half_size(there)  # no flow is finer than that
     agrees = _agrees(_shrunk(there, half), _shrunk(back, half), _MISS_PIXELS2 * (half[0] / there.shape[0]) ** 2)
     return Flow(there, cv2.resize(agrees.view(np.uint8), there.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0)
 
@@ -63,6 +63,15 @@ def shrink_flow(flow: Flow, size: tuple[int, int]) -> Flow:
     """The flow on a smaller grid, (height, width): valid where all pixels under one are."""
     valid = cv2.resize(flow.valid.view(np.uint8) * np.uint8(255), size[::-1], interpolation=cv2.INTER_AREA)
     return Flow(_shrunk(flow.to_previous, size), valid >= 254)
+
+
+def half_size(map_: np.ndarray) -> tuple[int, int]:
+    return max(1, map_.shape[0] // 2), max(1, map_.shape[1] // 2)
+
+
+def shrink_half(map_: np.ndarray) -> np.ndarray:
+    """A map or picture [h,w] or [h,w,c] at half the size, each pixel the mean of four."""
+    return cv2.resize(map_, half_size(map_)[::-1], interpolation=cv2.INTER_AREA)
 
 
 def _shrunk(vectors: np.ndarray, size: tuple[int, int]) -> np.ndarray:

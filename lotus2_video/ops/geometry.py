@@ -9,7 +9,6 @@ import numpy as np
 
 _ROUNDS = 3
 _LEAST_MISS = 0.02  # pixels: no match is better than this, so residuals below it are all alike
-_CORRELATED = 2.0  # points that err together, so that n of them tell no more than n / 2 would
 _LEAST_POINTS = 24
 _PRIOR = 1e-4  # pull of the translation to none, as a share of what full weight on every pixel would say
 
@@ -56,6 +55,18 @@ class CameraMotion:
     translation: np.ndarray
     rotation: np.ndarray
 
+    def flow(self, disparity: np.ndarray, focal: float) -> np.ndarray:
+        """To where points of a scene at rest were in the picture before, float32 [h,w,2], pixels.
+
+        disparity: float32 [h,w], 0 at infinity, in the unit that the motion was found in. focal: in pixels of this size.
+        """
+        x, y = rays(disparity.shape, focal)
+        right, down, ahead, pitch, yaw, roll = np.concatenate([self.translation, self.rotation]).astype(np.float32)
+        shrink = 1 / np.maximum(1 + ahead * disparity, np.float32(0.5))  # what it comes closer by on the way back
+        u = (right - ahead * x) * disparity * shrink + (yaw * (1 + x * x) - pitch * x * y - roll * y)
+        v = (down - ahead * y) * disparity * shrink + (yaw * x * y - pitch * (1 + y * y) + roll * x)
+        return cv2.merge([u, v]) * np.float32(focal)
+
     def matrix(self) -> np.ndarray:
         """The rotation, float64 [3,3], of column vectors from this camera's axes to the one's before."""
         return cv2.Rodrigues(self.rotation)[0]
@@ -71,8 +82,7 @@ def camera_motion(
 
     The equations of Longuet-Higgins and Prazdny (1980), linear in the motion once disparity is given, with the point before
     in the place of the point now for the translation and the point half way for the rotation, so that large steps are right
-    too. Solved by robust reweighted least squares (Cauchy), so that things which move by themselves do not count. The
-    translation is shrunk by its own uncertainty: where the points cannot tell, the camera stands still.
+    too. Solved by robust reweighted least squares (Cauchy), so that things which move by themselves do not count.
     """
     if len(disparity) < _LEAST_POINTS:
         return None
@@ -81,10 +91,8 @@ def camera_motion(
     near = disparity.astype(np.float64)
     rows, seen = np.concatenate(_motion_equations(near, x, y, u, v)), np.concatenate([u, v])
     prior = np.diag([_PRIOR * float(np.mean(near * near)) + 1e-9] * 3 + [1e-9] * 3) * len(near)
-    motion, usual, normal = _solve_motion(rows, seen, prior, _LEAST_MISS / focal)
-    variance = _CORRELATED * usual**2 * np.diag(np.linalg.inv(normal))[:3]
-    square = motion[:3] ** 2
-    return CameraMotion(motion[:3] * square / (square + variance), motion[3:])
+    motion = _solve_motion(rows, seen, prior, _LEAST_MISS / focal)
+    return CameraMotion(motion[:3], motion[3:])
 
 
 def _motion_equations(near: np.ndarray, x: np.ndarray, y: np.ndarray, u: np.ndarray, v: np.ndarray) -> list[np.ndarray]:
@@ -96,31 +104,39 @@ def _motion_equations(near: np.ndarray, x: np.ndarray, y: np.ndarray, u: np.ndar
     return [np.stack(for_u, axis=1), np.stack(for_v, axis=1)]
 
 
-def _solve_motion(
-    rows: np.ndarray, seen: np.ndarray, prior: np.ndarray, least_miss: float
-) -> tuple[np.ndarray, float, np.ndarray]:
-    """The motion [6], the usual miss (a median, in focal lengths) and the normal matrix [6,6]."""
-    motion, usual, normal = np.zeros(6), 0.0, prior
+def _solve_motion(rows: np.ndarray, seen: np.ndarray, prior: np.ndarray, least_miss: float) -> np.ndarray:
+    """The motion [6]. least_miss: in focal lengths."""
+    motion = np.zeros(6)
     weight = np.ones(len(seen) // 2)
     for _ in range(_ROUNDS):
         weighted = rows * np.tile(weight, 2)[:, None]
-        normal = weighted.T @ rows + prior
-        motion = np.linalg.solve(normal, weighted.T @ seen)
+        motion = np.linalg.solve(weighted.T @ rows + prior, weighted.T @ seen)
         miss = np.hypot(*(rows @ motion - seen).reshape(2, -1))
         usual = max(float(np.median(miss)), least_miss)
         weight = 1 / (1 + (miss / (3 * usual)) ** 2)
-    return motion, usual, normal
+    return motion
 
 
-def advance(disparity: np.ndarray, motion: CameraMotion | None) -> np.ndarray:
+def advance(disparity: np.ndarray, motion: CameraMotion | None, focal: float) -> np.ndarray:
     """The disparity that points seen before, already at their place in this frame, have now that the camera has moved.
 
-    disparity: float32, as it was before, 0 at infinity. A point at depth Z before is at Z - t now, t the step forward.
+    disparity: float32 [h,w], as it was before, 0 at infinity. focal: in pixels of this size. A point at depth Z now was at
+    Z (1 + pitch y - yaw x) + t before, t the step forward: turning, too, changes the depth of what is not straight ahead.
     """
     if motion is None:
         return disparity
-    step = np.float32(motion.translation[2])
-    return disparity / np.clip(1 - step * disparity, np.float32(0.5), np.float32(2))
+    x, y = rays(disparity.shape, focal)
+    ahead, pitch, yaw = (np.float32(part) for part in (motion.translation[2], *motion.rotation[:2]))
+    turned = 1 + pitch * y - yaw * x
+    return disparity * np.clip(turned, np.float32(0.5), 2) / np.clip(1 - ahead * disparity, np.float32(0.5), 2)
+
+
+def rays(size: tuple[int, ...], focal: float) -> tuple[np.ndarray, np.ndarray]:
+    """float32 x [1,w] and y [h,1] of the points that pixels see at depth 1; focal in pixels."""
+    height, width = size
+    x = (np.arange(width, dtype=np.float32) - (width - 1) / 2) / focal
+    y = (np.arange(height, dtype=np.float32) - (height - 1) / 2) / focal
+    return x[None].astype(np.float32), y[:, None].astype(np.float32)
 
 
 def to_gl(rotation: np.ndarray) -> np.ndarray:
