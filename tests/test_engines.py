@@ -2,13 +2,24 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import lru_cache
 
 import pytest
 
+from lotus2_video.engines import Engine
 from lotus2_video.engines.local import LocalEngine
 
-ENGINES = {"local": lambda: LocalEngine(window=2)}
+
+def ray_engine() -> Engine:
+    pytest.importorskip("ray")
+    from lotus2_video.engines.ray import RayEngine
+
+    return RayEngine(window=2, workers=2)
+
+
+ENGINES: dict[str, Callable[[], Engine]] = {"local": lambda: LocalEngine(window=2), "ray": ray_engine}
 
 
 class Doubler:
@@ -31,8 +42,16 @@ class Stumbler:
         return item
 
 
+@pytest.fixture(scope="module")
+def once():
+    """Engines opened once, so that Ray is not started for every test."""
+    with ExitStack() as stack:
+        yield lru_cache(lambda name: stack.enter_context(ENGINES[name]()))
+
+
 @pytest.fixture(params=ENGINES)
-def engine(request):
+def engine(request, once):
+    once(request.param)
     with ENGINES[request.param]() as engine:
         yield engine
 

@@ -11,8 +11,11 @@ import logging
 import math
 import os
 import signal
+import socket
+import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -21,6 +24,7 @@ from typing import Any, Generic, Self, cast
 import cv2
 import ray
 from ray._private import ray_constants
+from ray._private import worker as ray_worker
 from ray.cloudpickle import cloudpickle
 from ray.exceptions import AuthenticationError, RayError, RayTaskError
 
@@ -32,8 +36,9 @@ CORES_A_WORKER = 4  # where there is no GPU and nobody says how many workers
 DEPTH = 2  # items that an actor has at once: it works on one and the next is there already
 DEATHS = 4  # after so many, the item is taken to be what ends its workers
 FAILURES = 2  # workers on which an item has to raise an error before it is believed
-STARTS = 5  # times in a row that an actor may die before it is ready
+COMING = 120.0  # seconds in which an actor has to come back; Ray notices the death of a node after half a minute only
 PATIENCE = 900.0  # seconds without any worker at all, before giving up; a cluster may have to start machines
+PORT = 6379  # of a cluster, where none is given
 _TICK = 0.2  # seconds between two looks at whether to stop
 
 
@@ -56,7 +61,7 @@ class RayEngine:
     def __init__(
         self, window: int = 2, workers: int | None = None, gpus: int | None = None, address: str | None = None
     ):
-        self._closing = _join(address, workers, gpus)
+        self._closing = _join(address, gpus)
         resources = ray.cluster_resources()
         cpus = max(1, int(resources.get("CPU", 1)))
         self.gpus = int(resources.get("GPU", 0)) if gpus is None else gpus
@@ -254,7 +259,7 @@ class _Pool:
         self._lost: Exception | None = None  # why there is no actor left
         pickled = cloudpickle.dumps(make)
         self._actors = [place.options(**options).remote(pickled, sys.path, threads) for _ in range(size)]
-        self._coming = {actor.ready.remote(): (actor, 1) for actor in self._actors}  # and how often it was started
+        self._coming = {actor.ready.remote(): (actor, time.monotonic()) for actor in self._actors}  # and since when
         self._watch = threading.Thread(target=self._take_in, name="ray pool", daemon=True)
         self._watch.start()
 
@@ -319,7 +324,7 @@ class _Pool:
         """Gives it no items until it is ready again."""
         with self._changed:
             if self._load.pop(actor, None) is not None:
-                self._coming[actor.ready.remote()] = (actor, 1)
+                self._coming[actor.ready.remote()] = (actor, time.monotonic())
 
     def _take_in(self) -> None:
         """Gives items to the actors that have become ready, as long as the pool is open."""
@@ -331,27 +336,27 @@ class _Pool:
                 continue
             for ref in ray.wait(coming, timeout=_TICK)[0]:
                 with self._changed:
-                    actor, starts = self._coming.pop(ref)
-                self._settle(ref, actor, starts)
+                    actor, since = self._coming.pop(ref)
+                self._settle(ref, actor, since)
 
-    def _settle(self, ref: Any, actor: Any, starts: int) -> None:
+    def _settle(self, ref: Any, actor: Any, since: float) -> None:
         try:
             ray.get(ref)
         except RayTaskError:
             pass  # it cannot make its worker, and will say so to the first item
         except RayError as error:
-            self._again(actor, starts, error)
+            self._again(actor, since, error)
             return
         with self._changed:
             self._load[actor] = 0
             self._changed.notify_all()
 
-    def _again(self, actor: Any, starts: int, error: Exception) -> None:
-        """Asks an actor that died while it started once more, later, or gives it up."""
-        self._closed.wait(_TICK * 2**starts)
+    def _again(self, actor: Any, since: float, error: Exception) -> None:
+        """Asks an actor that is not back, or died while it started, once more a little later; or gives it up."""
+        self._closed.wait(_TICK)
         with self._changed:
-            if starts < STARTS:
-                self._coming[actor.ready.remote()] = (actor, starts + 1)
+            if time.monotonic() - since < COMING:
+                self._coming[actor.ready.remote()] = (actor, since)
             elif not self._load and not self._coming:
                 self._lost = error
                 self._changed.notify_all()
@@ -371,21 +376,31 @@ class _Pool:
 # ------------------------------------------------------------------------------------------------------------ Ray as a whole
 
 
-def _join(address: str | None, workers: int | None, gpus: int | None) -> Callable[[], None]:
+def _join(address: str | None, gpus: int | None) -> Callable[[], None]:
     """Starts Ray, or joins a cluster, unless this process did before. Returns what undoes it."""
     if ray.is_initialized():
         return lambda: None
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # each error is raised where its item is asked for
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    # Ray prints what its machines report to standard output, pages of it when one dies. We say what matters as errors.
+    ray_worker.print_to_stdstream = lambda *_, **__: None
     with _own_sigterm(), _told(address):
-        if address is not None:
-            ray.init(address, **quiet)
-        else:
-            _start_here(workers, gpus, quiet)
-    return ray.shutdown
+        if address is None:
+            return _start_here(gpus, quiet)
+        ray.init(_reachable(address), **quiet)
+        return ray.shutdown
 
 
-def _start_here(workers: int | None, gpus: int | None, quiet: dict[str, Any]) -> None:
+def _reachable(address: str) -> str:
+    """The address with its port, once something there answers: Ray itself would wait for ever. Raises OSError, ValueError."""
+    if address == "auto":
+        return address
+    host, _, port = address.partition(":")
+    socket.create_connection((host, int(port or PORT)), timeout=10).close()
+    return f"{host}:{port or PORT}"
+
+
+def _start_here(gpus: int | None, quiet: dict[str, Any]) -> Callable[[], None]:
     """Ray of this process alone: bound to localhost, no dashboard, and nothing is reported to Ray's makers."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     before = ray_constants.ENABLE_RAY_CLUSTER
@@ -394,6 +409,26 @@ def _start_here(workers: int | None, gpus: int | None, quiet: dict[str, Any]) ->
         ray.init("local", num_gpus=gpus, include_dashboard=False, **quiet)
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
+    guard = _guard() if os.name == "posix" else None
+
+    def stop() -> None:
+        if guard is not None:
+            guard.kill()
+            guard.communicate()
+        ray.shutdown()
+
+    return stop
+
+
+def _guard() -> subprocess.Popen[bytes]:
+    """Ends what Ray leaves running when this process is killed: helpers of its own that wait for each other for ever."""
+    import psutil  # Ray brings it
+
+    helpers = [str(p.pid) for p in psutil.Process().children(recursive=True)]
+    ends = 'read _; sleep 3; for p; do ps -p $p -o command= | grep -q "^ray::" && kill -9 $p; done'
+    command = ["sh", "-c", ends, "sh", *helpers]
+    null = subprocess.DEVNULL
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=null, stderr=null, start_new_session=True)
 
 
 @contextmanager
@@ -404,7 +439,7 @@ def _told(address: str | None) -> Iterator[None]:
     except AuthenticationError as error:
         hint = "copy ~/.ray/auth_token from its head to this machine, or set RAY_AUTH_TOKEN"
         raise UsageError("the cluster wants another token", f"--address {address}", hint) from error
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         where = "--engine ray" if address is None else f"--address {address}"
         raise UsageError(f"no Ray there ({str(error).splitlines()[0]})", where) from error
 
