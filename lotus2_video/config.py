@@ -32,6 +32,8 @@ class FoldConfig:
     surprise: disparity difference at which a point's history is half forgotten.
     pull: share of the way back to the network's own scale that is gone each frame, so that it cannot wander.
     shift_pull: the same of the disparity that the network gives to infinity, which hardly changes.
+    steady_pull: what both become where the network's scale hardly jitters and its slow changes are thus the truth.
+    hardly: that jitter between two frames, as a factor less 1, at which a third of this is reached.
     jitter: by how much, as a factor less 1, the network's scale may change between two frames (a standard deviation).
     shift_jitter: by how much the disparity that it gives to infinity may change (a standard deviation).
     alike: pixels of the coarse grid that err together; the more, the less a fit of scale and shift is believed.
@@ -40,28 +42,30 @@ class FoldConfig:
     infinity: what the network's disparity lacks to be 0 at infinity, where no sky is in view; with sky it lacks nothing.
     """
 
-    memory: float = 0.92
+    memory: float = 0.94
     agree: float = 0.12
     colour: float = 0.2
     speed: float = 0.08
     broad: float = 0.05
     anchor: float = 10.0
     surprise: float = 0.1
-    pull: float = 0.02
-    shift_pull: float = 0.05
+    pull: float = 0.005
+    shift_pull: float = 0.012
+    steady_pull: float = 0.3
+    hardly: float = 0.0018
     jitter: float = 0.1
     shift_jitter: float = 0.04
     alike: float = 300.0
     start_scale: float = 0.7
     most_scale: float = 2.0
-    infinity: float = 0.09
+    infinity: float = 0.045
 
 
 FoldPreset = Literal["live", "default", "film"]
 _PRESETS = {
-    "live": FoldConfig(memory=0.8, agree=0.08, pull=0.03),
+    "live": FoldConfig(memory=0.8, agree=0.08, pull=0.01),
     "default": FoldConfig(),
-    "film": FoldConfig(memory=0.95, agree=0.15, pull=0.01, anchor=20.0),
+    "film": FoldConfig(memory=0.96, agree=0.15, pull=0.003, anchor=20.0),
 }
 
 

@@ -76,14 +76,16 @@ def dolly(count: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
     return rgb, maps
 
 
-def test_what_comes_nearer_comes_nearer():
-    """A fit to the frame before takes true change for jitter, and the scale wanders off; the camera's motion explains it."""
+@pytest.mark.parametrize("lacking", [0.0, 0.09])
+def test_what_comes_nearer_comes_nearer(lacking):
+    """A fit to the frame before takes true change for jitter, and the scale wanders off; the camera's motion explains it.
+    Where infinity is not where it is taken to be, that is wrong by a little in every frame, and must not add up."""
     rgb, maps = dolly(60)
     flows = [None, *(dense_flow(a, b) for a, b in itertools.pairwise(rgb))]
-    given = run(maps, rgb, flows)
+    given = run(maps, rgb, flows, infinity=lacking)
     for t in range(60):
         board = cv2.erode((maps[t] > 1.4 / 4.1).astype(np.uint8), np.ones((5, 5))) > 0
-        assert given[t][board].mean() == pytest.approx(maps[t][board].mean(), rel=0.05), f"frame {t}"
+        assert given[t][board].mean() == pytest.approx(maps[t][board].mean(), rel=0.02), f"frame {t}"
 
 
 def test_a_mover_leaves_no_trail():

@@ -23,6 +23,8 @@ _CLOSE, _CLOSE_SHARE = (
 _EDGE = 0.03  # curvature of disparity above which a coarse pixel straddles an edge, as a fraction of the range
 _SKY = 0.02  # disparity as the network gives it, below which a point may be the sky
 _LEAST_SAMPLES = 40
+_LIKELY_JITTER = 0.004  # of a network's scale between two frames, as long as nothing is known about it
+_LONG = 15  # frames over which that jitter is averaged
 _ENDS = (0.002, 0.998)  # a map value beyond is cut off and has lost its scale
 
 
@@ -40,6 +42,21 @@ class Affine:
         return np.float32(self.scale) * disparity + shift
 
 
+class _Jitter:
+    """How much the network's scale changes between frames and back; a change that goes on and on is no jitter.
+
+    usual: mean of the last frames, as a factor less 1. State: that mean, over how many frames, and the last change.
+    """
+
+    def __init__(self) -> None:
+        self.usual, self._count, self._last = _LIKELY_JITTER, 1, 0.0
+
+    def step(self, factor: float) -> None:
+        change, last = math.log(factor), self._last
+        self._last, self._count = change, min(self._count + 1, _LONG)
+        self.usual += (abs(change - last) / math.sqrt(2) - self.usual) / self._count
+
+
 class ScaleTrack:
     """Follows the network's scale and shift from frame to frame, so that the world keeps its depth while they wander.
 
@@ -52,12 +69,13 @@ class ScaleTrack:
         self._infinity = config.infinity  # what the network's disparity lacks, in this scene, to be 0 at infinity
         self._world: np.ndarray | None = None
         self._age: np.ndarray = np.empty(0)
-        self.affine = Affine()
+        self._jitter = _Jitter()
+        self.affine = self._fitted = Affine()
         self.motion: CameraMotion | None = None  # how the camera got to this frame
 
     def reset(self, depth: np.ndarray) -> Affine:
         """Starts a new scene with this frame, float32 [h,w]; its scale and shift."""
-        self.affine, self.motion = Affine(self._config.start_scale), None
+        self.affine, self.motion, self._jitter = Affine(self._config.start_scale), None, _Jitter()
         now = _coarse(depth)
         self._infinity = min(self._config.infinity, float(now.min()))
         self._world = self.affine(now)
@@ -76,8 +94,10 @@ class ScaleTrack:
         moved = shrink_flow(better, _coarse_size(depth))
         world = self.predict(warp(self._world, moved))
         age = np.where(moved.valid, warp(self._age, moved), 0)
-        self.affine = self._limited(self._fit(now, world, age), float(np.median(now)))
-        self._remember(self.affine(now), world, age)
+        fitted = self._fit(now, world, age)
+        self._jitter.step(self._near(fitted, now) / self._near(self.affine, now))
+        self.affine, self._fitted = self._limited(fitted, float(np.median(now))), fitted
+        self._remember(self.affine(now), world + self.given_up(now), age)
         return self.affine, better
 
     def _follow_camera(self, depth: np.ndarray, flow: Flow, before: np.ndarray, rgb: np.ndarray) -> Flow:
@@ -101,6 +121,17 @@ class ScaleTrack:
     def _zero(self) -> np.float32:
         """What disparity as given out lacks to be 0 at infinity."""
         return np.float32(self._infinity * self._config.start_scale)
+
+    def _near(self, affine: Affine, now: np.ndarray) -> float:
+        """The disparity from infinity that `affine` gives to what is near in this frame."""
+        return max(affine.scale * float(np.quantile(now, 0.9)) + affine.shift + float(self._zero), 1e-3)
+
+    def given_up(self, depth: np.ndarray) -> np.ndarray:
+        """By how much this frame's scale and shift differ from those that agree best with the past; the past follows them.
+
+        depth: float32, as the network gave it. Returns the difference of what is given out, of the same shape.
+        """
+        return self.affine(depth) - self._fitted(depth)
 
     def predict(self, disparity: np.ndarray) -> np.ndarray:
         """What disparity given out before, float32, is now that the camera has moved."""
@@ -145,9 +176,10 @@ class ScaleTrack:
         """
         start, most, infinity = self._config.start_scale, math.log(self._config.most_scale), self._infinity
         lifted = fitted.shift - (fitted.scale - start) * infinity
-        given_up = self._config.shift_pull * lifted
+        config, steady = self._config, math.exp(-((self._jitter.usual / self._config.hardly) ** 2))
+        given_up = (config.shift_pull + steady * (config.steady_pull - config.shift_pull)) * lifted
         away = math.log(max(fitted.scale + given_up / (middle + infinity + 1e-3), 1e-3) / start)
-        pull = self._config.pull * (1 + (away / (most / 2)) ** 2)
+        pull = config.pull * (1 + (away / (most / 2)) ** 2) + steady * (config.steady_pull - config.pull)
         scale = start * math.exp(float(np.clip(away * (1 - min(pull, 1)), -most, most)))
         return Affine(scale, (scale - start) * infinity + lifted - given_up)
 

@@ -67,8 +67,9 @@ class Smooth:
             affine, half = self._track.step(maps.depth, flow, before.rgb, rgb)
             scaled = affine(maps.depth)
         trust = self._trust(shrink_half(before.rgb), shrink_half(rgb), half)
-        if scaled is not None and before.disparity is not None:
-            gap = self._track.predict(warp(before.disparity, half)) - shrink_half(scaled)
+        if maps.depth is not None and scaled is not None and before.disparity is not None:
+            past = self._track.predict(warp(before.disparity, half)) + self._track.given_up(shrink_half(maps.depth))
+            gap = past - shrink_half(scaled)
             trust *= _falling(gap / np.float32(self._config.agree))
             scaled += self._spread(trust * gap, scaled)
         if normal is not None and before.normal is not None:
