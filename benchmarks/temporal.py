@@ -5,7 +5,10 @@
 A sequence is a folder as sequences.py describes it; with poses it gives the temporal alignment error, with depth the
 accuracy with one scale and shift for the clip and with one for each frame, the edges, and the drift of the scale. Every
 sequence and every video gives the flow-warping error, in percent of the spread of the map. What is measured is what a user
-gets: maps at the size of the picture, upsampled along its contours. Prints a table and, last, one JSON line.
+gets: maps at the size of the picture, upsampled along its contours. Rendered clips (steady_clips.py makes them) also give
+the accuracy on what moves by itself, what is left of jitter put into their exact depth, and by how much a slow true change is
+missed. --loop runs every clip there and back over so many frames; --splice judges cuts in a film spliced from the videos.
+Prints a table and, last, one JSON line.
 --pictures writes an x-t slice of each: one row of the picture over time, in which flicker shows as stripes.
 """
 
@@ -20,6 +23,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import stress
 from sequences import Sequence, load
 
 from lotus2_video import ModelOptions, make_predictor, open_source
@@ -31,9 +35,12 @@ from lotus2_video.models import Predictor, find_card
 from lotus2_video.ops import metrics
 from lotus2_video.ops.colour import apply_colormap
 from lotus2_video.ops.flow import dense_flow
+from lotus2_video.ops.geometry import between, project, transform, unproject
 from lotus2_video.ops.resample import shrink, upsample
 
 WIDEST = 640  # pixels that pictures are reduced to before anything is measured
+OUTDOOR = (1e-3, 80.0)  # metres, for clips that are mostly farther away than rooms are
+MOVES = 1.0  # pixels from where a scene at rest would be seen, above which something moves by itself
 
 
 @dataclass
@@ -55,7 +62,7 @@ def pictures(path: Path, most: int) -> Iterator[np.ndarray]:
         sequence = load(path)
         yield from (_reduced(sequence.picture(i)) for i in range(min(most, len(sequence.rgb))))
         return
-    with open_source(path) as source:
+    with open_source(str(path)) as source:
         for number, frame in enumerate(source):
             if number == most:
                 return
@@ -113,14 +120,57 @@ def measure(clip: Clip, name: str) -> dict[str, float]:
         return score
     depth = np.stack([clip.truth.depth(i) for i in range(len(maps))])
     full = np.stack([_at(upsample(Maps(m), p), depth.shape[1:]) for m, p in zip(maps, clip.rgb, strict=True)])
-    score["absrel_clip"] = metrics.score_clip(full, depth).absrel
-    score["absrel_frame"] = metrics.score_frames(full, depth).absrel
-    score["drift"] = float(np.nanstd(metrics.scale_drift(full, depth)))
+    limits = OUTDOOR if np.median(depth[depth > 0]) > metrics.INDOOR[1] else metrics.INDOOR
+    score["absrel_clip"] = metrics.score_clip(full, depth, limits).absrel
+    score["absrel_frame"] = metrics.score_frames(full, depth, limits).absrel
+    score["drift"] = float(np.nanstd(metrics.scale_drift(full, depth, limits)))
+    if (moving := movers(clip.truth, depth, limits)).any():
+        score["movers"] = _absrel_on(full, depth, moving, limits)
     if (depth > 0).all():
         score["boundary_f1"] = float(np.mean([_edges(d, z) for d, z in zip(full[::5], depth[::5], strict=True)]))
     if clip.truth.poses is not None and clip.truth.intrinsics is not None:
         intrinsics = _resized_intrinsics(clip.truth, depth.shape[1:])
-        score["tae"] = metrics.temporal_alignment_error(full, depth, clip.truth.poses[: len(maps)], intrinsics)
+        score["tae"] = metrics.temporal_alignment_error(full, depth, clip.truth.poses[: len(maps)], intrinsics, limits)
+    return score
+
+
+def movers(truth: Sequence, depth: np.ndarray, limits: metrics.Limits) -> np.ndarray:
+    """bool [T,h,w]: what is not where the camera alone would show it in the frame before, by the clip's exact flow."""
+    moving = np.zeros(depth.shape, bool)
+    file = truth.rgb[0].parents[1] / "flow.npz"
+    if not file.exists() or truth.poses is None or truth.intrinsics is None:
+        return moving
+    exact, pixels = np.load(file), np.indices(depth.shape[1:])[::-1].transpose(1, 2, 0)
+    for t in range(1, len(depth)):
+        there = transform(unproject(depth[t], truth.intrinsics), between(truth.poses[t], truth.poses[t - 1]))
+        apart = np.abs(project(there, truth.intrinsics) - pixels - exact["flow_backward"][t]).max(axis=2)
+        known = (depth[t] > limits[0]) & (depth[t] < limits[1]) & ~exact["occluded_backward"][t]
+        moving[t] = known & (np.nan_to_num(apart, posinf=0) > MOVES)
+    return moving
+
+
+def _absrel_on(maps: np.ndarray, depth: np.ndarray, chosen: np.ndarray, limits: metrics.Limits) -> float:
+    """Mean over frames, each with the scale and shift of its whole picture."""
+    errors = []
+    for m, z, on in zip(maps, depth, chosen, strict=True):
+        if np.count_nonzero(on) > 50:
+            found = metrics.to_depth(m, *metrics.align_least_squares_disparity(m, z, limits), limits)
+            errors.append(np.mean(np.abs(found - z)[on] / z[on]))
+    return float(np.mean(errors)) if errors else 0.0
+
+
+def disturb(clip: Clip, config: FoldConfig, loop: int) -> dict[str, float]:
+    """The fold on this clip against what is known exactly; see stress.py."""
+    score: dict[str, float] = {}
+    if clip.truth is not None:
+        folder, size = clip.truth.rgb[0].parents[1], clip.small[0].shape[:2]
+        exact = stress.exact_maps(folder, len(clip.small), size)
+        if exact is not None:
+            score |= stress.jitter(exact, clip.small, clip.flows, config)
+            score |= stress.followed(exact, clip.small, clip.flows, config)
+    if loop:
+        maps = np.stack(clip.maps["per frame"])
+        score["loop_drift"] = stress.loop(maps, clip.small, clip.flows, config, loop)
     return score
 
 
@@ -156,7 +206,7 @@ def draw(clip: Clip, path: Path) -> None:
     cv2.imwrite(str(path), np.hstack(tall)[:, :, ::-1])
 
 
-COLUMNS = ("tae", "absrel_clip", "absrel_frame", "boundary_f1", "opw", "drift")
+COLUMNS = ("tae", "absrel_clip", "absrel_frame", "movers", "boundary_f1", "opw", "drift")
 
 
 def table(rows: list[tuple[str, str, dict[str, float]]]) -> str:
@@ -186,6 +236,8 @@ def main() -> None:
         "--sharpen", type=int, default=12, help="key frames, where the model has a sharpener; 0 for none"
     )
     parser.add_argument("--frames", type=int, default=300, help="at most, of each clip")
+    parser.add_argument("--loop", type=int, default=0, metavar="FRAMES", help="there and back over so many frames")
+    parser.add_argument("--splice", action="store_true", help="judge cuts in a film spliced from the videos")
     parser.add_argument("--pictures", type=Path)
     options = parser.parse_args()
     config = replace(fold_preset(options.preset), **{k: float(v) for k, v in (s.split("=") for s in options.set)})
@@ -194,8 +246,11 @@ def main() -> None:
     predictor = make_predictor(options.model, made)
     rows: list[tuple[str, str, dict[str, float]]] = []
     seconds = {"network": 0.0, "flow": 0.0, "fold": 0.0}
+    disturbed: dict[str, dict[str, float]] = {}
     for path in options.clips:
         clip = run(path, predictor, config, sharpen, options.frames)
+        if found := disturb(clip, config, options.loop):
+            disturbed[clip.name] = found
         rows += [(clip.name, name, measure(clip, name)) for name in clip.maps]
         seconds = {what: spent + clip.seconds[what] for what, spent in seconds.items()}
         if options.pictures:
@@ -203,10 +258,15 @@ def main() -> None:
             draw(clip, options.pictures / f"{clip.name}_xt.png")
     predictor.close()
     cost = (seconds["flow"] + seconds["fold"]) / seconds["network"]
+    if options.splice:
+        disturbed["spliced"] = stress.cuts([list(pictures(p, 2 * stress.SHOT)) for p in options.clips if p.is_file()])
     print(table(rows))
+    for name, found in disturbed.items():
+        print(f"{name[:21]:22}" + "  ".join(f"{what} {value:.4f}" for what, value in found.items()))
     print(f"flow and fold took {cost:.2f} of the network's time")
     report = [{"clip": c, "maps": n} | s for c, n, s in rows]
-    print(json.dumps({"benchmark": "temporal", "model": options.model, "scores": report, "cost": round(cost, 3)}))
+    result = {"benchmark": "temporal", "model": options.model, "scores": report, "disturbed": disturbed}
+    print(json.dumps(result | {"cost": round(cost, 3)}))
 
 
 if __name__ == "__main__":
