@@ -113,6 +113,39 @@ def test_a_config_file_sets_and_options_win(clip, tmp_path):
     assert main([str(clip), "--config", str(tmp_path / "bad.toml")]) == 2
 
 
+def test_cuts_may_be_listed_in_a_file(clip, tmp_path, capsys):
+    """After a cut nothing of the shot before counts: the frame there is what it is when the film begins with it."""
+    (tmp_path / "cuts.txt").write_text("# frames\n0\n6  # the second shot\n")
+    depths = {}
+    for name, options in {"listed": ["--cuts", str(tmp_path / "cuts.txt")], "none": ["--cuts", "none"]}.items():
+        words = [str(clip), "--model", "fake", "--quiet", "--format", "npz", "-o", str(tmp_path / f"{name}.npz")]
+        assert main([*words, *options]) == 0
+        depths[name] = np.load(tmp_path / f"{name}.npz")["depth"]
+    np.testing.assert_array_equal(depths["listed"][:6], depths["none"][:6])
+    assert not np.array_equal(depths["listed"][6], depths["none"][6])
+
+
+@pytest.mark.parametrize("text", [None, "twelve\n"])
+def test_a_file_of_cuts_that_is_none_is_said_to_be_so(clip, tmp_path, capsys, text):
+    if text is not None:
+        (tmp_path / "cuts.txt").write_text(text)
+    assert main([str(clip), "--model", "fake", "--cuts", str(tmp_path / "cuts.txt")]) == 2
+    assert "--cuts" in capsys.readouterr().err
+
+
+def test_key_frames_are_sharper_than_none_and_cost_less_than_all(clip, tmp_path):
+    """The fake's sharpener leaves its blur out; what it adds on frames 0 and 6 shows in the frames between too."""
+    edges = {}
+    for which in ("none", "6", "all"):
+        out = tmp_path / f"{which}.npz"
+        assert (
+            main([str(clip), "--model", "fake", "--quiet", "--sharpen", which, "-o", str(out), "--format", "npz"]) == 0
+        )
+        edges[which] = np.abs(np.diff(np.load(out)["depth"][3], axis=1)).mean()
+    assert edges["none"] < edges["6"]
+    assert edges["6"] > 0.8 * edges["all"]
+
+
 def test_a_film_cut_short_keeps_what_decodes_and_says_so(shared, tmp_path, capsys):
     source = shared / "videos" / "awkward" / "truncated_moov_first.mp4"
     assert main([str(source), "-o", str(tmp_path / "out.mp4"), "--model", "fake"]) == 6

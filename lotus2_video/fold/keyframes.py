@@ -9,7 +9,7 @@ import numpy as np
 
 from ..frames import Flow, Maps
 from ..ops.cuts import Cuts, SeenCuts
-from ..ops.flow import chain, warp
+from ..ops.flow import chain, refine, warp
 from ..ops.geometry import unit
 
 _LEAST_KEPT = 0.6  # share of the detail that must still be trusted, or the next frame is a key frame
@@ -18,15 +18,21 @@ _SAME_COLOUR = 24.0  # colour difference (0 to 255) to the key frame at which tr
 
 @dataclass(frozen=True, eq=False)
 class _Key:
-    """A key frame, the way from the last frame back to it, and how far that is to be trusted, float32 [h,w] in [0,1]."""
+    """A key frame's picture without grain, the way from the last frame back to it, and how far that is to be trusted.
+
+    trust: float32 [h,w] in [0,1].
+    """
 
     rgb: np.ndarray
     way: Flow
     trust: np.ndarray
 
-    def next(self, rgb: np.ndarray, flow: Flow) -> _Key:
+    def next(self, rgb: np.ndarray, flow: Flow, exact: bool = False) -> _Key:
+        """exact: to the pixel, for carrying; to see how much of the key frame is left, the flows' own errors may add up."""
         way = chain(flow, self.way)
-        difference = cv2.absdiff(rgb, warp(self.rgb, way))
+        if exact:
+            way = refine(way, self.rgb, _calm(rgb))
+        difference = cv2.absdiff(_calm(rgb), warp(self.rgb, way))
         colour = cv2.cvtColor(difference, cv2.COLOR_RGB2GRAY).astype(np.float32) / np.float32(_SAME_COLOUR)
         return _Key(self.rgb, way, way.valid / (1 + colour * colour))
 
@@ -34,7 +40,12 @@ class _Key:
 def _start(rgb: np.ndarray) -> _Key:
     size = rgb.shape[:2]
     still = Flow(np.zeros((*size, 2), np.float32), np.ones(size, np.bool_))
-    return _Key(rgb, still, np.ones(size, np.float32))
+    return _Key(_calm(rgb), still, np.ones(size, np.float32))
+
+
+def _calm(rgb: np.ndarray) -> np.ndarray:
+    """Without grain, in which two pictures differ however right the flow is."""
+    return cv2.blur(rgb, (3, 3))
 
 
 class KeyframePlan:
@@ -82,7 +93,7 @@ class CarriedDetail:
         if key is not None:
             self._key, self._detail = _start(rgb), _detail(*key)
         elif self._key is not None and flow is not None:
-            self._key = self._key.next(rgb, flow)
+            self._key = self._key.next(rgb, flow, exact=True)
         if self._key is None or self._detail is None:
             return steady
         depth, normal = steady.depth, steady.normal

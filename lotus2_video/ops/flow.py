@@ -59,6 +59,18 @@ def chain(flow: Flow, earlier: Flow) -> Flow:
     return Flow(flow.to_previous + before, flow.valid & valid)
 
 
+def refine(flow: Flow, previous: np.ndarray, current: np.ndarray) -> Flow:
+    """A chained flow, matched once more between its two ends, so that the errors of its steps do not add up.
+
+    previous, current: uint8 [h,w,3], of the flow's size. What is valid stays so.
+    """
+    if min(current.shape[:2]) < _SMALLEST:
+        return flow
+    before, now = (cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) for rgb in (previous, current))
+    search = cv2.DISOpticalFlow.create(_PRESETS["fast"])
+    return Flow(np.asarray(search.calc(now, before, flow.to_previous.copy())), flow.valid)
+
+
 def shrink_flow(flow: Flow, size: tuple[int, int]) -> Flow:
     """The flow on a smaller grid, (height, width): valid where all pixels under one are."""
     valid = cv2.resize(flow.valid.view(np.uint8) * np.uint8(255), size[::-1], interpolation=cv2.INTER_AREA)
