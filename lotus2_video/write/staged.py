@@ -47,16 +47,22 @@ class Staged:
     def __init__(self, final: Path, *, folder: bool = False, overwrite: bool = False):
         self.final, self._folder, self._overwrite = final, folder, overwrite
         self._published = False
-        with writing_to(final):
-            self._made = _make_folders(final.parent)
-            self._lock = self._create()
-            self._sweep("partial")
+        self._made: list[Path] = []
+        self._lock: int | None = None
+        self._rename()
+        try:
+            with writing_to(final):
+                self._made = _make_folders(final.parent)
+                self._lock = self._create()
+                self._sweep("partial")
+        except BaseException:  # a signal, too, may come in between
+            self.discard()
+            raise
 
     def _create(self) -> int | None:
         """Makes the temporary file or folder, locked; unlocked on a file system without locks, where nobody sweeps."""
         while True:
-            self._tag = secrets.token_hex(4)
-            self.path = self._beside("partial")
+            self._rename()
             if self._folder:
                 self.path.mkdir()
             else:
@@ -69,6 +75,10 @@ class Staged:
                 return None
             if held is not None:
                 return held
+
+    def _rename(self) -> None:
+        self._tag = secrets.token_hex(4)
+        self.path = self._beside("partial")
 
     def _beside(self, state: str) -> Path:
         return self.final.with_name(f".{self.final.name}.{state}-{self._tag}")
