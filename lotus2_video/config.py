@@ -46,7 +46,7 @@ class FoldConfig:
     agree: float = 0.12
     colour: float = 0.2
     speed: float = 0.08
-    broad: float = 0.05
+    broad: float = 0.035
     anchor: float = 10.0
     surprise: float = 0.1
     pull: float = 0.005
