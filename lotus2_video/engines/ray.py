@@ -39,6 +39,9 @@ FAILURES = 2  # workers on which an item has to raise an error before it is beli
 COMING = 120.0  # seconds in which an actor has to come back; Ray notices the death of a node after half a minute only
 PATIENCE = 900.0  # seconds without any worker at all, before giving up; a cluster may have to start machines
 PORT = 6379  # of a cluster, where none is given
+_SYSTEM = {
+    "worker_register_timeout_seconds": 600
+}  # Ray kills a worker that starts slower, again and again on a busy machine
 _TICK = 0.2  # seconds between two looks at whether to stop
 
 
@@ -263,6 +266,11 @@ class _Pool:
         self._watch = threading.Thread(target=self._take_in, name="ray pool", daemon=True)
         self._watch.start()
 
+    @property
+    def ready(self) -> int:
+        """Actors that are at work or could be."""
+        return len(self._load)
+
     def work(self, value: Any, stop: threading.Event) -> Any:
         """A reference to what a worker makes of a value, or of a reference to one, once it is made."""
         with self._borrowed(stop) as actor:
@@ -406,7 +414,7 @@ def _start_here(gpus: int | None, quiet: dict[str, Any]) -> Callable[[], None]:
     before = ray_constants.ENABLE_RAY_CLUSTER
     ray_constants.ENABLE_RAY_CLUSTER = False  # binds to localhost; Ray has no public option for it
     try:
-        ray.init("local", num_gpus=gpus, include_dashboard=False, **quiet)
+        ray.init("local", num_gpus=gpus, include_dashboard=False, _system_config=_SYSTEM, **quiet)
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
     guard = _guard() if os.name == "posix" else None
@@ -440,8 +448,10 @@ def _told(address: str | None) -> Iterator[None]:
         hint = "copy ~/.ray/auth_token from its head to this machine, or set RAY_AUTH_TOKEN"
         raise UsageError("the cluster wants another token", f"--address {address}", hint) from error
     except (OSError, RuntimeError, ValueError) as error:
-        where = "--engine ray" if address is None else f"--address {address}"
-        raise UsageError(f"no Ray there ({str(error).splitlines()[0]})", where) from error
+        where, hint = "--engine ray", None
+        if address is not None:
+            where, hint = f"--address {address}", "does it run, and is its token in ~/.ray/auth_token here?"
+        raise UsageError(f"no Ray there ({str(error).splitlines()[0]})", where, hint) from error
 
 
 @contextmanager
