@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -114,7 +115,7 @@ def kill_an_actor(film: Film, engine: RayEngine, after: int) -> tuple[bytes, int
     return data, len(film.pids()) - film.chunks
 
 
-def kill_the_driver(film: Film, after: int) -> tuple[bytes, int, int]:
+def kill_the_driver(film: Film, after: int, workers: int = ACTORS) -> tuple[bytes, int, int]:
     """Killed when it had stored so many chunks: the bytes of a rerun; what that did; and what it had to do."""
     film.log.unlink(missing_ok=True)
     film.out.unlink(missing_ok=True)
@@ -123,17 +124,44 @@ def kill_the_driver(film: Film, after: int) -> tuple[bytes, int, int]:
         f'chunk = {CHUNK}\nwork_dir = "{film.work / "unfinished"}"\nmodel = "uneven-{film.model}:{film.log}"\n'
     )
     words = [str(film.path), "-o", str(film.out), "--config", str(settings), "--quiet"]
-    words += ["--engine", "ray", "--workers", str(ACTORS), "--device", "cpu"]
+    words += ["--engine", "ray", "--workers", str(workers), "--device", "cpu"]
     with subprocess.Popen([sys.executable, __file__, *words]) as process:
-        due = lambda: film.pids() and film.stored() >= after  # noqa: E731
-        once(lambda: due() or process.poll() is not None, process.kill).join()
+        while process.poll() is None and not (film.pids() and film.stored() >= after):
+            time.sleep(0.002)
+        started = helpers(process.pid)
+        process.kill()
     assert process.returncode == -signal.SIGKILL
     assert not film.out.exists()
     time.sleep(1)  # the actors of the killed driver may still be in their last call
     missing = film.chunks - film.stored()
     film.log.unlink(missing_ok=True)
     subprocess.run([sys.executable, __file__, *words], check=True)
+    assert ended(started)
     return film.out.read_bytes(), len(film.pids()), missing
+
+
+def helpers(pid: int) -> list[Any]:
+    """What a process has started, and they; as psutil has them."""
+    import psutil  # Ray brings it
+
+    return psutil.Process(pid).children(recursive=True)
+
+
+def ended(processes: list[Any], seconds: float = 20) -> bool:
+    """Whether they all end within that time; those that nobody has buried are dead too."""
+    end = time.monotonic() + seconds
+    while any(_runs(process) for process in processes) and time.monotonic() < end:
+        time.sleep(0.1)
+    return not any(_runs(process) for process in processes)
+
+
+def _runs(process: Any) -> bool:
+    import psutil
+
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 class SimulatedCluster:
