@@ -6,6 +6,8 @@ down here by its API reference: every field it may have at those levels, with no
 
 import json
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,3 +82,16 @@ def test_the_command_of_the_rayjob_is_one_of_ours():
 def test_both_ask_for_a_token(name):
     text = (FOLDER / name).read_text()
     assert "RAY_AUTH_MODE=token" in text or "mode: token" in text
+
+
+def test_the_page_shows_what_the_program_prints():
+    page = (FOLDER / "README.md").read_text().partition("```console\n")[2].partition("```")[0]
+    examples = [part.partition("\n")[::2] for part in page.split("$ ")[1:]]
+    assert len(examples) == 2
+    for command, shown in examples:
+        program, script, *words = shlex.split(command)
+        assert program == "python"
+        printed = subprocess.run(
+            [sys.executable, FOLDER.parents[1] / script, *words], capture_output=True, text=True, check=True
+        )
+        assert printed.stdout == shown
