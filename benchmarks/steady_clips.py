@@ -1,9 +1,10 @@
 """Renders the clips that benchmarks/temporal.py measures steadiness on, with exact depth, poses and flow.
 
-    python benchmarks/steady_clips.py OUT [--frames 60] [--size 288x512]
+    python benchmarks/steady_clips.py OUT [--frames 60] [--size 288x512] [--others N]
 
 Scenes that no training run has seen (their seeds are far from those of train_mini.py): two rooms, thin things, a street, a
 table from close by, and a dolly, which walks straight on until what is in the middle of the picture is twice as near.
+--others N renders other such scenes, for whatever was tuned on the usual ones: N is added to every seed.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ def _depths(scene: Scene, camera: Camera, size: tuple[int, int]) -> np.ndarray:
     return cameras._prober().cast(scene, [View(small)], cameras.PROBE, ("depth",))["depth"][0]
 
 
-def dolly(assets: Assets, size: tuple[int, int], frames: int) -> Prepared:
-    for seed in range(DOLLY, DOLLY + 100):
+def dolly(assets: Assets, size: tuple[int, int], frames: int, first_seed: int) -> Prepared:
+    for seed in range(first_seed, first_seed + 100):
         rng = np.random.default_rng(seed)
         scene = KINDS["room"][0](Looks(rng, assets.textures, 0.08, assets.objects, assets.scenes))
         if path := dolly_cameras(rng, scene, size, frames):
@@ -75,15 +76,18 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--size", default="288x512", help="HEIGHTxWIDTH")
+    parser.add_argument("--others", type=int, default=0, metavar="N", help="other scenes: added to every seed")
     options = parser.parse_args()
     height, width = (int(side) for side in options.size.split("x"))
     assets, size = load_assets(), (height, width)
-    for kind, seed in CLIPS:
+    for kind, usual in CLIPS:
+        seed = usual + options.others
         more = {"rate": float(RATE), "kinds": {kind: 1.0}, "assets": assets, "quality": QUALITY}
         for clip in render_clips(seed, 1, options.frames, size, **more):
             write_sequence(options.out / f"{kind}_{seed}", clip, RATE)
             print(options.out / f"{kind}_{seed}", flush=True)
-    prepared = dolly(assets, size, min(options.frames, DOLLY_FRAMES) if options.frames < 60 else DOLLY_FRAMES)
+    frames = min(options.frames, DOLLY_FRAMES) if options.frames < 60 else DOLLY_FRAMES
+    prepared = dolly(assets, size, frames, DOLLY + options.others)
     write_sequence(options.out / "dolly", finish(Renderer(assets.textures, "cpu"), prepared, size, True, QUALITY), RATE)
     print(options.out / "dolly")
 

@@ -43,10 +43,10 @@ class FoldConfig:
     """
 
     memory: float = 0.94
-    agree: float = 0.12
+    agree: float = 0.14
     colour: float = 0.2
     speed: float = 0.08
-    broad: float = 0.035
+    broad: float = 0.028
     anchor: float = 10.0
     surprise: float = 0.1
     pull: float = 0.005

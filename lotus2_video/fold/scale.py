@@ -11,7 +11,7 @@ import numpy as np
 from ..config import FoldConfig
 from ..frames import Flow
 from ..ops.align import fit_affine
-from ..ops.flow import corner_flow, half_size, shrink_flow, shrink_half, warp
+from ..ops.flow import corner_flow, half_size, inside, shrink_flow, shrink_half, warp
 from ..ops.geometry import CameraMotion, advance, camera_motion, to_gl
 
 _COARSE = 28  # pixels of the shorter side of the coarse grid that scale is judged on: two numbers need no more
@@ -20,8 +20,12 @@ _CLOSE, _CLOSE_SHARE = (
     0.6,
     0.1,
 )  # pixels of the half-size flow, and share of it, within which a scene at rest explains it
+_AROUND = 9  # pixels of the half-size picture over which two flows are compared by how alike they make the frames
+_PLAIN = 1.0  # grey levels by which the flow of a scene at rest may be worse, as where nothing is to be seen
+_EXPLAINED = 10.0  # grey levels below which that flow alone is enough, though the dense one found no match
 _EDGE = 0.03  # curvature of disparity above which a coarse pixel straddles an edge, as a fraction of the range
 _SKY = 0.02  # disparity as the network gives it, below which a point may be the sky
+_DOUBT = 3.0  # times what the camera's motion is said to change: the network's maps bend, and a road grows wrongly as a whole
 _LEAST_SAMPLES = 40
 _LIKELY_JITTER = 0.004  # of a network's scale between two frames, as long as nothing is known about it
 _LONG = 15  # frames over which that jitter is averaged
@@ -72,6 +76,7 @@ class ScaleTrack:
         self._jitter = _Jitter()
         self.affine = self._fitted = Affine()
         self.motion: CameraMotion | None = None  # how the camera got to this frame
+        self._rest: np.ndarray = np.empty(0)  # float32 [h/2,w/2], 1 where it sees what does not move by itself
 
     def reset(self, depth: np.ndarray) -> Affine:
         """Starts a new scene with this frame, float32 [h,w]; its scale and shift."""
@@ -92,22 +97,25 @@ class ScaleTrack:
         self._infinity = min(self._infinity, float(now.min()))  # sky in view: the network's 0 is infinity itself
         better = self._follow_camera(depth, flow, before, rgb)
         moved = shrink_flow(better, _coarse_size(depth))
-        world = self.predict(warp(self._world, moved))
+        before_motion = warp(self._world, moved)
+        world = self.predict(before_motion)
         age = np.where(moved.valid, warp(self._age, moved), 0)
-        fitted = self._fit(now, world, age)
+        fitted = self._fit(now, world, age, np.float32(_DOUBT) * (world - before_motion))
         self._jitter.step(self._near(fitted, now) / self._near(self.affine, now))
         self.affine, self._fitted = self._limited(fitted, float(np.median(now))), fitted
         self._remember(self.affine(now), world + self.given_up(now), age)
         return self.affine, better
 
     def _follow_camera(self, depth: np.ndarray, flow: Flow, before: np.ndarray, rgb: np.ndarray) -> Flow:
-        """Finds `motion`. Returns the flow at half the size: that of the moving camera wherever the dense one is near it,
-        which knows no aperture and does not stick to 0 where there is no texture."""
+        """Finds `motion`, and what is at rest. Returns the flow at half the size: that of the moving camera wherever the
+        dense one is near it or makes the pictures no more alike, for it knows no aperture and does not stick to 0 where
+        there is no texture."""
         corners, to_previous = corner_flow(before, rgb, flow)
         near = self.affine(depth[corners[:, 1], corners[:, 0]]) + self._zero
         focal = _FOCAL * max(depth.shape)
         self.motion = camera_motion(near, corners, to_previous, depth.shape, focal)
         half = shrink_flow(flow, half_size(depth))
+        self._rest = np.ones(half.valid.shape, np.float32)
         if self.motion is None:
             return half
         rigid = self.motion.flow(
@@ -115,7 +123,12 @@ class ScaleTrack:
         )
         (du, dv), (u, v) = cv2.split(rigid - half.to_previous), cv2.split(rigid)
         close = cv2.magnitude(du, dv) < np.float32(_CLOSE) + np.float32(_CLOSE_SHARE) * cv2.magnitude(u, v)
-        return Flow(np.where(close[..., None], rigid, half.to_previous), half.valid)
+        old, new = (shrink_half(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)) for picture in (before, rgb))
+        at_rest = _differs(old, new, rigid)
+        close |= at_rest <= _differs(old, new, half.to_previous) + np.float32(_PLAIN)
+        self._rest = close.astype(np.float32)
+        explained = close & (at_rest < _EXPLAINED) & inside(rigid)
+        return Flow(np.where(close[..., None], rigid, half.to_previous), half.valid | explained)
 
     @property
     def _zero(self) -> np.float32:
@@ -134,32 +147,38 @@ class ScaleTrack:
         return self.affine(depth) - self._fitted(depth)
 
     def predict(self, disparity: np.ndarray) -> np.ndarray:
-        """What disparity given out before, float32, is now that the camera has moved."""
-        return advance(disparity + self._zero, self.motion, _FOCAL * max(disparity.shape)) - self._zero
+        """What disparity given out before, float32, is now that the camera has moved; of what moves by itself, as it was."""
+        moved = advance(disparity + self._zero, self.motion, _FOCAL * max(disparity.shape)) - self._zero
+        rest = self._rest
+        if rest.shape != disparity.shape:
+            rest = cv2.resize(rest, disparity.shape[::-1], interpolation=cv2.INTER_AREA)
+        return disparity + rest * (moved - disparity)
 
     def turn(self, normal: np.ndarray) -> np.ndarray:
         """What normals given out before, float32 [h,w,3], GL axes, are in this camera's axes."""
         return normal if self.motion is None else normal @ to_gl(self.motion.matrix()).astype(np.float32)
 
-    def _fit(self, now: np.ndarray, world: np.ndarray, age: np.ndarray) -> Affine:
+    def _fit(self, now: np.ndarray, world: np.ndarray, age: np.ndarray, doubt: np.ndarray) -> Affine:
         kept = (now > _ENDS[0]) & (now < _ENDS[1]) & (np.abs(cv2.Laplacian(now, cv2.CV_32F)) < _EDGE)
         weight = np.minimum(age, self._config.anchor) * kept
         if np.count_nonzero(weight) < _LEAST_SAMPLES:
             return self.affine
-        return self._weighed(now + np.float32(self._infinity), world + self._zero, weight)
+        return self._weighed(now + np.float32(self._infinity), world + self._zero, weight, doubt)
 
-    def _weighed(self, now: np.ndarray, world: np.ndarray, weight: np.ndarray) -> Affine:
+    def _weighed(self, now: np.ndarray, world: np.ndarray, weight: np.ndarray, doubt: np.ndarray) -> Affine:
         """The fit of `now` to `world`, both 0 at infinity, as far as it is more certain than what is known before.
 
         Before: the scale is that of the last frame and infinity is at 0, each within its usual jitter. The fit's own
-        covariance is that of a straight line, as if only one pixel in `alike` told something of its own.
+        covariance is that of a straight line, as if only one pixel in `alike` told something of its own. doubt: float32 [h,w],
+        what may be wrong with the world as predicted, which no residual shows where all of it is wrong alike.
         """
         config, old = self._config, self.affine.scale
         scale, lift = fit_affine(now, world, weight, both_noisy=True)
         share = weight / weight.sum()
         middle = float((share * now).sum())
         spread = float((share * (now - middle) ** 2).sum())
-        miss = float((share * np.minimum((scale * now + lift - world) ** 2, config.surprise**2)).sum())
+        squares = np.minimum((scale * now + lift - world) ** 2, config.surprise**2) + doubt**2
+        miss = float((share * squares).sum())
         told = (
             np.array([[spread + middle**2, middle], [middle, 1]])
             / (miss + 1e-8)
@@ -187,6 +206,12 @@ class ScaleTrack:
         agrees = 1 / (1 + ((given - world) / self._config.surprise) ** 2)
         self._age = np.minimum(age * agrees, self._config.anchor) + 1
         self._world = world + (given - world) / self._age
+
+
+def _differs(before: np.ndarray, now: np.ndarray, to_previous: np.ndarray) -> np.ndarray:
+    """float32 [h,w], 0 to 255: how far two grey pictures uint8 [h,w] differ along a flow [h,w,2], around each pixel."""
+    moved = warp(before, Flow(to_previous, np.ones(now.shape, np.bool_)))
+    return cv2.blur(cv2.absdiff(moved, now).astype(np.float32), (_AROUND, _AROUND))
 
 
 def _coarse(map_: np.ndarray) -> np.ndarray:

@@ -17,6 +17,8 @@ _FLOWS = 0.45  # share of consistent flow at which two frames are one shot witho
 _TORN = 0.25  # share of consistent flow below which they may be two
 _ALIKE = 0.8  # correlation of luma above which they are one shot all the same
 _DETAIL_ALIKE = 0.5  # the same of its detail, for pans and shakes that uncover much
+_FOUND_ALIKE = 0.5  # of the detail of its middle, wherever that was; different shots reach 0.42 at most
+_LEAST_MIDDLE = 24  # pixels of its shorter side; anything smaller is found anywhere
 _BLANK = 6.0  # standard deviation of luma (0 to 255) below which a frame shows nothing
 _SATURATED = 0.3  # share of pixels at an end of the luma range in a frame that a flash or a fade has spoilt
 _ONE_WAY = 0.93  # share of pixels that a flash makes brighter, or a fade darker
@@ -81,11 +83,25 @@ class SeenCuts:
 
 
 def _same_shot(before: np.ndarray, now: np.ndarray, flow: Flow) -> bool:
-    """Whether the picture before, moved along the flow, is the picture now: by the flow, by its masses, or by its detail."""
+    """Whether the picture before, moved along the flow, is the picture now: by the flow, by its masses, or by its detail.
+
+    A pan too fast for any flow is told by looking for the middle of the picture everywhere in the one before.
+    """
     if flow.valid.mean() >= _TORN:
         return True
     a, b = _small_luma(warp(before, flow)), _small_luma(now)
-    return _correlation(a, b) >= _ALIKE or _correlation(_detail(a), _detail(b)) >= _DETAIL_ALIKE
+    if _correlation(a, b) >= _ALIKE or _correlation(_detail(a), _detail(b)) >= _DETAIL_ALIKE:
+        return True
+    return _found(_detail(b), _detail(_small_luma(before))) >= _FOUND_ALIKE
+
+
+def _found(detail: np.ndarray, in_detail: np.ndarray) -> float:
+    """How well the middle of a picture float32 [h,w] matches another where it matches best, as a correlation."""
+    height, width = (side // 4 for side in detail.shape)
+    if min(height, width) < _LEAST_MIDDLE // 2:
+        return 0.0
+    middle = np.ascontiguousarray(detail[height:-height, width:-width])
+    return float(np.nan_to_num(cv2.matchTemplate(in_detail, middle, cv2.TM_CCOEFF_NORMED)).max())
 
 
 def _detail(luma: np.ndarray) -> np.ndarray:

@@ -71,6 +71,13 @@ def refine(flow: Flow, previous: np.ndarray, current: np.ndarray) -> Flow:
     return Flow(np.asarray(search.calc(now, before, flow.to_previous.copy())), flow.valid)
 
 
+def inside(to_previous: np.ndarray) -> np.ndarray:
+    """bool [h,w]: whether what is seen here was in the picture, by vectors [h,w,2]."""
+    x, y = _lookup(to_previous)
+    height, width = x.shape
+    return (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+
+
 def shrink_flow(flow: Flow, size: tuple[int, int]) -> Flow:
     """The flow on a smaller grid, (height, width): valid where all pixels under one are."""
     valid = cv2.resize(flow.valid.view(np.uint8) * np.uint8(255), size[::-1], interpolation=cv2.INTER_AREA)
@@ -117,11 +124,9 @@ def corner_flow(previous: np.ndarray, current: np.ndarray, flow: Flow) -> tuple[
 def _agrees(there: np.ndarray, back: np.ndarray, miss2: float) -> np.ndarray:
     """bool [h,w]: inside the picture, and the way back leads home, or misses it by no more than the square root of miss2."""
     x, y = _lookup(there)
-    height, width = x.shape
     home = cv2.remap(back, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     allowed = _MISS_SHARE * (_square(there) + _square(home)) + miss2
-    inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-    return inside & (_square(there + home) < allowed)
+    return inside(there) & (_square(there + home) < allowed)
 
 
 def _corners(grey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
