@@ -173,6 +173,8 @@ def workshop(
     Raises UsageError, WeightsError and EngineError.
     """
     with ExitStack() as stack:
+        if engine is not None and not engine.here:
+            frames = None  # its workers stay for the next video, of whatever length
         if engine is None and _pick_engine(config, say) == "ray":
             engine = stack.enter_context(_ray_engine(config))
         if engine is None or engine.here:

@@ -36,7 +36,7 @@ CORES_A_WORKER = 4  # where there is no GPU and nobody says how many workers
 DEPTH = 2  # items that an actor has at once: it works on one and the next is there already
 DEATHS = 4  # after so many, the item is taken to be what ends its workers
 FAILURES = 2  # workers on which an item has to raise an error before it is believed
-COMING = 120.0  # seconds in which an actor has to come back; Ray notices the death of a node after half a minute only
+COMING = 120.0  # seconds in which an actor has to come back on this machine; on a cluster it has PATIENCE
 PATIENCE = 900.0  # seconds without any worker at all, before giving up; a cluster may have to start machines
 PORT = 6379  # of a cluster, where none is given
 _SYSTEM = {
@@ -71,8 +71,10 @@ class RayEngine:
         self.workers = workers or self.gpus or max(1, cpus // CORES_A_WORKER)
         self._helpers = max(1, cpus // CORES_A_WORKER)
         self._threads = 1 if self.gpus else max(1, (_cores() if address is None else cpus) // self.workers)
-        # On a cluster, an actor's claim on cores spreads the load; on this machine the threads above do.
-        self._share = 0.0 if address is None else _hundredths(min(1.0, cpus / (self.workers + self._helpers)))
+        # On a cluster, an actor's claim on cores spreads the load; on this machine the threads above do. All claims together
+        # are half of what there is, so that there is room for all of them still when half of the cluster is gone.
+        self._share = 0.0 if address is None else _hundredths(min(1.0, cpus / (self.workers + self._helpers)) / 2)
+        self._coming = COMING if address is None else PATIENCE
         self._window = window
         self._lock = threading.Lock()
         self._pools: dict[Callable, _Pool] = {}
@@ -83,13 +85,14 @@ class RayEngine:
         before, source = (items.makers, items.source) if chained else ((), items)  # type: ignore[union-attr]
         stream = _Stream(self, (*before, make_worker), source)
         with self._lock:
-            self._streams = [each for each in self._streams if not each.closed] + [stream]
+            self._streams = [each for each in self._streams if not each.closed and each is not items] + [stream]
         return cast("_Stream[Out]", stream)
 
     def pool(self, make: Callable) -> _Pool:
         """The actors of equal makers, started when first asked for."""
         with self._lock:
             if make not in self._pools:
+                self._make_room()
                 self._pools[make] = self._start(make)
             return self._pools[make]
 
@@ -97,13 +100,20 @@ class RayEngine:
         """Items of one chain in flight, of which some wait for those before them."""
         return self._window * self.pool(make).size + 2
 
+    def _make_room(self) -> None:
+        """Ends the networks that no stream uses: one that has had its turn gives its GPUs to the next."""
+        used = {make for stream in self._streams if not stream.closed for make in stream.makers}
+        for make in self._pools.keys() - used:
+            if getattr(make, "on_device", False):
+                self._pools.pop(make).close()
+
     def _start(self, make: Callable) -> _Pool:
         if not getattr(make, "on_device", False):
-            return _Pool(make, self._helpers, 1, num_cpus=self._share)
+            return _Pool(make, self._helpers, 1, self._coming, num_cpus=self._share)
         if not self.gpus:
-            return _Pool(make, self.workers, self._threads, num_cpus=self._share)
+            return _Pool(make, self.workers, self._threads, self._coming, num_cpus=self._share)
         share = _hundredths(1 / math.ceil(self.workers / self.gpus))
-        return _Pool(make, self.workers, 1, num_cpus=self._share, num_gpus=share)
+        return _Pool(make, self.workers, 1, self._coming, num_cpus=self._share, num_gpus=share)
 
     def close(self) -> None:
         with self._lock:
@@ -249,10 +259,13 @@ class _Failed(Exception):
 
 
 class _Pool:
-    """Actors with equal workers. An item goes to the one that has least to do; one that dies is out until it is back."""
+    """Actors with equal workers. An item goes to the one that has least to do; one that dies is out until it is back.
 
-    def __init__(self, make: Callable, size: int, threads: int, **resources: float):
-        self.size = size
+    coming: seconds that it has for that.
+    """
+
+    def __init__(self, make: Callable, size: int, threads: int, coming: float, **resources: float):
+        self.size, self._patience = size, coming
         # SPREAD: the death of one node shall not take them all. Ray restarts an actor, on another node where it has to.
         options = {"max_restarts": -1, "max_task_retries": 0, "scheduling_strategy": "SPREAD", **resources}
         place: Any = ray.remote(_Place)
@@ -284,9 +297,7 @@ class _Pool:
                 if isinstance(why, RayError):  # it could not get hold of the value
                     raise _Died(why) from error
                 if not isinstance(why, Lotus2VideoError):
-                    self._restart(
-                        actor
-                    )  # after an error of a GPU, nothing that follows in that process is to be trusted
+                    self._restart(actor)  # after an error of a GPU, nothing in that process is to be trusted
                 raise _Failed(why) from error
             except RayError as error:
                 self._await(actor)
@@ -363,7 +374,7 @@ class _Pool:
         """Asks an actor that is not back, or died while it started, once more a little later; or gives it up."""
         self._closed.wait(_TICK)
         with self._changed:
-            if time.monotonic() - since < COMING:
+            if time.monotonic() - since < self._patience:
                 self._coming[actor.ready.remote()] = (actor, since)
             elif not self._load and not self._coming:
                 self._lost = error
@@ -450,7 +461,8 @@ def _told(address: str | None) -> Iterator[None]:
     except (OSError, RuntimeError, ValueError) as error:
         where, hint = "--engine ray", None
         if address is not None:
-            where, hint = f"--address {address}", "does it run, and is its token in ~/.ray/auth_token here?"
+            where = f"--address {address}"
+            hint = "does it run? if it has a token: RAY_AUTH_MODE=token here too, and its ~/.ray/auth_token"
         raise UsageError(f"no Ray there ({str(error).splitlines()[0]})", where, hint) from error
 
 
