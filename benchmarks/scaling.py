@@ -258,13 +258,13 @@ def batch(options: argparse.Namespace, work: Path) -> Found:
 
 
 def _make_clips(folder: Path, count: int) -> set[str]:
-    """Links to one tiny clip, but for 3% that hold nonsense. Returns those."""
+    """Links to one tiny clip, but for 3% that lack its end, and with it the index. Returns those."""
     tiny = small_film(folder.parent / "tiny.mp4", 4, (48, 64))
     bad = set()
     for i in range(count):
         path = folder / f"{i:04d}.mp4"
         if i % 100 in (7, 40, 73):
-            path.write_bytes(bytes([i % 256]) * 2000)
+            path.write_bytes(tiny.read_bytes()[: 1000 + i])
             bad.add(str(path))
         else:
             os.link(tiny, path)
