@@ -32,6 +32,7 @@ from lotus2_video.run import _pick_engine, check
 
 pytest.importorskip("ray")
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+import psutil  # Ray brings it
 import ray_laws
 
 from lotus2_video.engines.ray import DEATHS, RayEngine
@@ -77,6 +78,33 @@ def test_weights_are_loaded_once_for_many_videos(films, engine):
     first = set(one.pids())
     one.run(engine)
     assert set(one.pids()) <= first
+
+
+class MakeEcho:
+    """Of a network that gives back what it gets. name: makers with the same one are equal."""
+
+    on_device = True
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, MakeEcho) and other.name == self.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __call__(self):
+        return lambda item: (os.getpid(), item)
+
+
+def test_a_network_that_had_its_turn_makes_room_for_the_next(engine):
+    """They would wait for the only GPU for ever."""
+    with RayEngine(workers=1, gpus=0) as alone:
+        first = [pid for pid, _ in alone.map(MakeEcho("first"), range(3))]
+        assert [pid for pid, _ in alone.map(MakeEcho("first"), range(3))] == first
+        assert {pid for pid, _ in alone.map(MakeEcho("second"), range(3))}.isdisjoint(first)
+        assert ray_laws.ended([psutil.Process(pid) for pid in set(first) if psutil.pid_exists(pid)])
 
 
 # -------------------------------------------------------------------------------------------- 3: death changes nothing
