@@ -162,6 +162,17 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     add("--res", type=int, metavar="N", help="short side given to the network")
     add("--fps", type=float, metavar="N", help="frames a second of a folder of frames (default 24)")
     add("--smooth", action=argparse.BooleanOptionalAction, help="steady over time (default)")
+    add(
+        "--preset",
+        metavar="NAME",
+        help="of smoothing: live (follows fast), default, film (steadiest, looks 8 frames ahead)",
+    )
+    add(
+        "--lookahead",
+        type=int,
+        metavar="N",
+        help="smooth each frame with the N after it, too (default 0: as frames come)",
+    )
     add("--sharpen", metavar="WHICH", help="none (default), all, or N: every N-th frame")
     add("--cuts", metavar="HOW", help="auto (default), none, or a file with the frames at which shots begin, from 0")
     add("--start", type=float, metavar="T", help="first second of the source to read")
@@ -203,6 +214,7 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
 
 # ----------------------------------------------------------------------------------------------------------------- commands
 
+_OF_FOLD = ("preset", "lookahead")
 _NOT_SETTINGS = ("call", "parser", "command", "input", "inputs", "output", "config", "quiet", "debug")
 
 
@@ -227,8 +239,10 @@ def _settings(given: dict[str, Any], apart: tuple[str, ...] = ()) -> RunConfig:
     from .config import configure, load_toml
 
     config = configure(load_toml(given["config"]), where=given["config"]) if "config" in given else None
-    leave_out = (*_NOT_SETTINGS, *apart)
-    return configure({k: v for k, v in given.items() if k not in leave_out}, config, "options")
+    fold = {name: given[name] for name in _OF_FOLD if name in given}
+    leave_out = (*_NOT_SETTINGS, *_OF_FOLD, *apart)
+    settings = {k: v for k, v in given.items() if k not in leave_out}
+    return configure(settings | ({"fold": fold} if fold else {}), config, "options")
 
 
 def _batch(options: argparse.Namespace) -> int:

@@ -40,6 +40,7 @@ class FoldConfig:
     start_scale: scale of the first frame of a scene; below 1 leaves room for things that come nearer than all in it.
     most_scale: factor by which the scale may leave start_scale, either way.
     infinity: what the network's disparity lacks to be 0 at infinity, where no sky is in view; with sky it lacks nothing.
+    lookahead: frames after it that a frame waits for and is smoothed with; 0 is causal.
     """
 
     memory: float = 0.94
@@ -59,21 +60,27 @@ class FoldConfig:
     start_scale: float = 0.7
     most_scale: float = 2.0
     infinity: float = 0.045
+    lookahead: int = 0
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        if self.lookahead < 0:
+            raise UsageError(f"must be at least 0, got {self.lookahead}", "--lookahead")
 
 
 FoldPreset = Literal["live", "default", "film"]
-_PRESETS = {
-    "live": FoldConfig(memory=0.8, agree=0.08, pull=0.01),
-    "default": FoldConfig(),
-    "film": FoldConfig(memory=0.96, agree=0.15, pull=0.003, anchor=20.0),
+_PRESETS: dict[str, dict[str, Any]] = {
+    "live": {"memory": 0.8, "agree": 0.08, "pull": 0.01},
+    "default": {},
+    "film": {"memory": 0.96, "agree": 0.18, "pull": 0.003, "anchor": 20.0, "lookahead": 8},
 }
 
 
 def fold_preset(name: str) -> FoldConfig:
-    """Smoothing for a purpose: live (follows fast), default, film (steadiest). Raises UsageError with the near name."""
+    """Smoothing for a purpose: live (follows fast), default, film (steadiest, looks ahead). Raises UsageError."""
     if name not in _PRESETS:
         raise UsageError(f"no preset {name!r} (there are {', '.join(_PRESETS)})", "fold", near_name(name, _PRESETS))
-    return _PRESETS[name]
+    return FoldConfig(**_PRESETS[name])
 
 
 @dataclass(frozen=True)
@@ -192,7 +199,10 @@ def load_toml(path: str | Path) -> dict[str, Any]:
 def configure(
     settings: dict[str, Any], base: RunConfig | None = None, where: str | Path = "configuration"
 ) -> RunConfig:
-    """`base` with `settings` on top; keys are the field names, with - or _. An unknown key is an error with the near name."""
+    """`base` with `settings` on top; keys are the field names, with - or _. An unknown key is an error with the near name.
+
+    Under `fold`, `preset` names what the other keys there change.
+    """
     return _override(base or RunConfig(), settings, str(where))
 
 
@@ -204,6 +214,10 @@ def _override(base: Any, settings: dict[str, Any], where: str) -> Any:
         if name not in known:
             raise UsageError(f"unknown key {key!r}", where, near_name(name, known))
         current = getattr(base, name)
+        if name == "fold" and isinstance(value, dict):
+            chosen = value.get("preset")
+            current = current if chosen is None else fold_preset(chosen)
+            value = {key: each for key, each in value.items() if key != "preset"}
         if isinstance(value, dict):
             value = _override(current, value, f"{where} [{key}]") if hasattr(current, "__dataclass_fields__") else value
         elif name == "maps":

@@ -16,7 +16,7 @@ from .config import Kind, Upsample
 from .engines import Engine, Results
 from .fold import Fold
 from .fold.keyframes import CarriedDetail, KeyframePlan
-from .frames import Chunk, Estimated, Frame, Maps, Result
+from .frames import Chunk, Estimated, Flow, Frame, Maps, Result
 from .models import ModelCard, ModelOptions, Predictor, make_predictor, register
 from .ops.flow import dense_flow
 from .ops.resample import shrink, upsample
@@ -200,6 +200,7 @@ def _keys(
 
 def steady(estimated: Iterable[Estimated], fold: Fold, carried: CarriedDetail | None = None) -> Iterator[Maps]:
     """The maps of all frames, one after another, made steady by the fold, with the detail of the key frames, if there are."""
+    waiting: Waiting[_Sharpened] = deque()
     for part in estimated:
         size = part.maps[0].size
         for i, (rgb, maps, flow) in enumerate(zip(part.chunk.rgb, part.maps, part.flows, strict=True)):
@@ -207,10 +208,22 @@ def steady(estimated: Iterable[Estimated], fold: Fold, carried: CarriedDetail | 
             given = fold.step(picture, maps, flow)
             if carried is not None:
                 sharp = part.sharp[i]
-                key = None if sharp is None else (maps, sharp, fold.scale)
-                given = [carried.step(picture, steadied, flow, key) for steadied in given]
-            yield from given
-    yield from fold.flush()
+                waiting.append((picture, flow, None if sharp is None else (maps, sharp, fold.scale)))
+            yield from _with_detail(given, carried, waiting)
+    yield from _with_detail(fold.flush(), carried, waiting)
+
+
+_Sharpened = tuple[np.ndarray, Flow | None, tuple[Maps, Maps, float] | None]  # what CarriedDetail.step wants of a frame
+
+
+def _with_detail(given: list[Maps], carried: CarriedDetail | None, waiting: Waiting[_Sharpened]) -> Iterator[Maps]:
+    """Frames that the fold has given, in order, each perhaps some frames late."""
+    for maps in given:
+        if carried is None:
+            yield maps
+        else:
+            picture, flow, key = waiting.popleft()
+            yield carried.step(picture, maps, flow, key)
 
 
 def finish(maps: Iterable[Maps], waiting: Waiting[Frame], how: Upsample) -> Iterator[Result]:

@@ -12,19 +12,21 @@ from ..frames import Flow, Maps
 from ..ops.cuts import Cuts, SeenCuts
 from ..ops.flow import half_size, shrink_flow, shrink_half, warp
 from ..ops.geometry import unit
+from .lookahead import Hindsight, LookAhead, Steadied, Surprise
 from .scale import ScaleTrack
 
 _KNEE = np.float32(0.9)  # disparity above which what is given out is bent, so that near things are not cut off at 1
 
 
 class Smooth:
-    """The temporal filter, causal: what it gives for a frame depends on that frame and those before, nothing else.
+    """The temporal filter, causal: what it gives for a frame depends on that frame and those before, nothing else; with
+    `lookahead` N also on the N frames after it, which it then waits for.
 
     A map is corrected, not replaced: what the frames before say otherwise is worked out at half the size, spread, and added
     to the frame's own map, so that its edges stay sharp however long the memory is.
 
-    State: the last result at half the size, with its picture; the track of scale, shift and camera motion; and what the
-    judge of cuts remembers.
+    State: the last result at half the size, with its picture; the track of scale, shift and camera motion; what is held back
+    to look ahead; and what the judge of cuts remembers.
     cuts: says where a new shot begins and nothing of the one before may count; by default it is seen in the pictures.
     """
 
@@ -33,17 +35,16 @@ class Smooth:
         self._cuts = SeenCuts() if cuts is None else cuts
         self._track = ScaleTrack(self._config)
         self._before: _Before | None = None
+        self._ahead = LookAhead(self._config.lookahead)
 
     def step(self, rgb: np.ndarray, maps: Maps, flow: Flow | None) -> list[Maps]:
         cut, before = self._cuts.step(rgb, flow), self._before
-        if cut or before is None or flow is None:
-            scaled, normal = self._start(maps), maps.normal
-        else:
-            scaled, normal = self._steady(before, rgb, maps, flow)
+        given = self._start(maps) if cut or before is None or flow is None else self._steady(before, rgb, maps, flow)
+        disparity, normal = given.disparity, given.normal
         self._before = _Before(
-            rgb, None if scaled is None else shrink_half(scaled), None if normal is None else shrink_half(normal)
+            rgb, None if disparity is None else shrink_half(disparity), None if normal is None else shrink_half(normal)
         )
-        return [Maps(None if scaled is None else in_range(scaled), normal)]
+        return [self._final(*each) for each in self._ahead.step(given)]
 
     @property
     def scale(self) -> float:
@@ -51,16 +52,22 @@ class Smooth:
         return self._track.affine.scale
 
     def flush(self) -> list[Maps]:
-        return []
+        return [self._final(*each) for each in self._ahead.flush()]
 
-    def _start(self, maps: Maps) -> np.ndarray | None:
-        return None if maps.depth is None else self._track.reset(maps.depth)(maps.depth)
+    def _final(self, given: Steadied, told: Hindsight) -> Maps:
+        disparity, normal = given.disparity, given.normal
+        if disparity is not None and told.disparity is not None:
+            disparity = disparity + self._spread(told.disparity, disparity)
+        if normal is not None and told.normal is not None:
+            normal = unit(normal + self._spread(told.normal, normal))
+        return Maps(None if disparity is None else in_range(disparity), normal)
 
-    def _steady(
-        self, before: _Before, rgb: np.ndarray, maps: Maps, flow: Flow
-    ) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Disparity on the scale of the scene (not yet in range), and normals, both as far as there are any."""
-        scaled, normal = None, maps.normal
+    def _start(self, maps: Maps) -> Steadied:
+        disparity = None if maps.depth is None else self._track.reset(maps.depth)(maps.depth)
+        return Steadied(disparity, maps.normal, None)
+
+    def _steady(self, before: _Before, rgb: np.ndarray, maps: Maps, flow: Flow) -> Steadied:
+        scaled, normal, new, turned = None, maps.normal, None, None
         if maps.depth is None:
             half = shrink_flow(flow, half_size(flow.valid))
         else:
@@ -72,10 +79,14 @@ class Smooth:
             gap = past - shrink_half(scaled)
             trust *= _falling(gap / np.float32(self._config.agree))
             scaled += self._spread(trust * gap, scaled)
+            new = (trust - 1) * gap
         if normal is not None and before.normal is not None:
             gap = self._track.turn(warp(before.normal, half)) - shrink_half(normal)
             normal = unit(normal + self._spread(trust[..., None] * gap, normal))
-        return scaled, normal
+            turned = (trust - 1)[..., None] * gap
+        return Steadied(
+            scaled, normal, Surprise(trust, new, turned, half, self._track.turn(np.eye(3, dtype=np.float32)))
+        )
 
     def _trust(self, before: np.ndarray, now: np.ndarray, flow: Flow) -> np.ndarray:
         """float32 [h,w] in [0,1]: how much the frame before counts, by the flow and by the pictures uint8 [h,w,3]."""

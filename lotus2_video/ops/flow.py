@@ -20,6 +20,7 @@ _CELL = 16  # pixels a block, of which the best corner is followed exactly
 _LEAST_CORNER = 1e-4  # smaller eigenvalue of the gradients (OpenCV's unit) below which a block has no corner
 _WINDOW, _STOP = (11, 11), (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 10, 0.01)
 _REFINED = 1.5  # pixels by which the exact match may differ from the dense flow
+_INVERSIONS = 4  # rounds; each halves what is left where a flow changes by half a pixel a pixel
 _SMALLEST = 32  # pixels; below this DIS has no coarse level to start from
 
 
@@ -48,8 +49,7 @@ def warp(previous: np.ndarray, flow: Flow) -> np.ndarray:
 
     previous: float32 [h,w] or [h,w,c]. Returns the same shape, bilinear; meaningless where `flow.valid` is False.
     """
-    x, y = _lookup(flow.to_previous)
-    return cv2.remap(previous, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return _at(previous, flow.to_previous)
 
 
 def chain(flow: Flow, earlier: Flow) -> Flow:
@@ -57,6 +57,19 @@ def chain(flow: Flow, earlier: Flow) -> Flow:
     before = warp(earlier.to_previous, flow)
     valid = cv2.remap(earlier.valid.view(np.uint8), *_lookup(flow.to_previous), cv2.INTER_NEAREST, borderValue=0) > 0
     return Flow(flow.to_previous + before, flow.valid & valid)
+
+
+def invert(flow: Flow) -> Flow:
+    """Where each pixel of the frame before is in this one: `to_previous` of the result leads there.
+
+    By fixed-point iteration (Chen et al., Medical Physics 35, 2008). Valid where the way there and back ends within a pixel.
+    """
+    way = -flow.to_previous
+    for _ in range(_INVERSIONS):
+        way = -_at(flow.to_previous, way)
+    miss = _square(way + _at(flow.to_previous, way))
+    known = cv2.remap(flow.valid.view(np.uint8), *_lookup(way), cv2.INTER_NEAREST, borderValue=0) > 0
+    return Flow(way, known & (miss < 1))
 
 
 def refine(flow: Flow, previous: np.ndarray, current: np.ndarray) -> Flow:
@@ -145,6 +158,11 @@ def _corners(grey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _square(vectors: np.ndarray) -> np.ndarray:
     x, y = cv2.split(vectors)
     return x * x + y * y
+
+
+def _at(map_: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """A map [h,w] or [h,w,c] as found at the end of each pixel's vector, [h,w,2]; bilinear."""
+    return cv2.remap(map_, *_lookup(vectors), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _lookup(to_previous: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
