@@ -24,8 +24,8 @@ SHOT, LATE = 30, 8  # frames of a shot of the spliced film, and by how many a cu
 def fold(maps: np.ndarray, rgb: list[np.ndarray], flows: list[Flow], config: FoldConfig) -> np.ndarray:
     """maps [T,h,w] through a new fold."""
     steady = Smooth(config, NoCuts())
-    given = [steady.step(p, Maps(m), f)[0].depth for p, m, f in zip(rgb, maps, [None, *flows], strict=True)]
-    return np.stack([depth for depth in given if depth is not None])
+    given = [m for p, d, f in zip(rgb, maps, [None, *flows], strict=True) for m in steady.step(p, Maps(d), f)]
+    return np.stack([m.depth for m in [*given, *steady.flush()] if m.depth is not None])
 
 
 def exact_maps(folder: Path, count: int, size: tuple[int, int]) -> np.ndarray | None:
@@ -76,13 +76,14 @@ def loop(maps: np.ndarray, rgb: list[np.ndarray], flows: list[Flow], config: Fol
     back = [dense_flow(after, before) for before, after in pairwise(rgb)]
     there = [*range(1, len(rgb)), *range(len(rgb) - 2, -1, -1)]
     steady, at, returns = Smooth(config, NoCuts()), 0, []
-    steady.step(rgb[0], Maps(maps[0]), None)
-    for _ in range(max(2, round(frames / len(there)))):
-        for t in there:
-            flow = flows[t - 1] if t > at else back[t]
-            (given,), at = steady.step(rgb[t], Maps(maps[t]), flow), t
-            if t == 0 and given.depth is not None:
-                returns.append(given.depth[::FAR_ENOUGH, ::FAR_ENOUGH].astype(np.float64))
+    given = len(steady.step(rgb[0], Maps(maps[0]), None))
+    for t in there * max(2, round(frames / len(there))):
+        flow = flows[t - 1] if t > at else back[t]
+        for each in steady.step(rgb[t], Maps(maps[t]), flow):
+            if given and given % len(there) == 0 and each.depth is not None:
+                returns.append(each.depth[::FAR_ENOUGH, ::FAR_ENOUGH].astype(np.float64))
+            given += 1
+        at = t
     ones = np.ones_like(returns[0])
     factors = [fit_affine(returns[0], view, ones)[0] for view in returns]
     return float(np.abs(np.array(factors) - 1).max())

@@ -25,6 +25,7 @@ class FoldConfig:
 
     memory: share of the warped previous result in the new one where everything agrees, 0 (none) to 1.
     agree: disparity difference, after alignment, at which trust in the previous result has halved.
+    agree_normal: the same for normals: the length of the difference of two of them, about the angle in radians.
     colour: colour difference along the flow, of the full range, at which that trust has halved.
     speed: motion between two frames, of the longer side, at which that trust has halved.
     broad: width of the least detail that is corrected, of the shorter side; what is finer stays as each frame has it.
@@ -45,6 +46,7 @@ class FoldConfig:
 
     memory: float = 0.94
     agree: float = 0.14
+    agree_normal: float = 0.4
     colour: float = 0.2
     speed: float = 0.08
     broad: float = 0.028

@@ -11,6 +11,7 @@ from lotus2_video.fold.keyframes import CarriedDetail, KeyframePlan
 from lotus2_video.fold.smooth import Smooth
 from lotus2_video.frames import Flow, Maps
 from lotus2_video.ops.flow import dense_flow
+from lotus2_video.ops.geometry import fit_rotation
 
 HEIGHT, WIDTH, FOCAL = 96, 160, 112.0
 
@@ -191,3 +192,47 @@ def test_detail_of_a_key_frame_is_carried_along_and_faded_where_it_is_hidden():
         assert depth[10:-10, middle].mean() == pytest.approx(0.6, abs=0.02), f"frame {t}"
     assert np.abs(found[-1][:, -15:] - 0.5).max() < 1e-3, "what came in later has no detail yet"
     assert carried.step(texture(seed=3), Maps(flat), still(), None).depth == pytest.approx(flat, abs=0.1)
+
+
+def seen_turning(count: int, degrees: float) -> tuple[list[np.ndarray], np.ndarray, list[np.ndarray]]:
+    """A camera that turns to the right before a wall with a floor: pictures, disparity, and exact normals in its axes."""
+    rgb, normals = [], []
+    floor = np.mgrid[:HEIGHT, :WIDTH][0] > 0.6 * HEIGHT
+    wide, k = texture(2 * HEIGHT, 4 * WIDTH, seed=12), np.diag([FOCAL, FOCAL, 1.0])
+    to_wide, from_view = k.copy(), k.copy()
+    to_wide[:2, 2], from_view[:2, 2] = (2 * WIDTH, HEIGHT), (WIDTH / 2, HEIGHT / 2)
+    for t in range(count):
+        yaw = np.radians(degrees * t)
+        turn = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
+        where = to_wide @ turn @ np.linalg.inv(from_view)
+        rgb.append(cv2.warpPerspective(wide, where, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP))
+        wall = [np.sin(yaw), 0, np.cos(yaw)]  # it faced the camera at first, and now faces what is to the right of it
+        normals.append(np.where(floor[..., None], np.float32([0, 1, 0]), np.float32(wall)).astype(np.float32))
+    return rgb, np.where(floor, 0.3, 0.2).astype(np.float32), normals
+
+
+@pytest.mark.parametrize("kinds", ["normal", "both"])
+def test_normals_turn_with_the_camera(kinds):
+    """A memory that did not turn them would lag by ten frames' turn; here nobody tells the fold how the camera moves."""
+    rgb, depth, normals = seen_turning(14, degrees=1.5)
+    flows = [None, *(dense_flow(a, b) for a, b in itertools.pairwise(rgb))]
+    fold, given = Smooth(), []
+    for picture, normal, flow in zip(rgb, normals, flows, strict=True):
+        given += fold.step(picture, Maps(depth if kinds == "both" else None, normal), flow)
+    cosine = (given[-1].normal * normals[-1]).sum(axis=2)[8:40, 20:-20]
+    assert np.degrees(np.arccos(np.clip(cosine, -1, 1))).mean() < 2.0
+
+
+def test_normals_of_one_direction_do_not_make_the_camera_roll():
+    flat = np.broadcast_to(np.float32([0, 0, 1]), (50, 3))
+    np.testing.assert_allclose(fit_rotation(flat, flat, np.ones(50)), np.eye(3), atol=1e-9)
+
+
+def test_a_new_surface_has_its_own_normals_at_once():
+    """A wall turns by 60 degrees between two frames of a still picture: that is no noise."""
+    fold, flow = Smooth(), still()
+    old, new = (np.broadcast_to(np.float32(n), (HEIGHT, WIDTH, 3)).copy() for n in ([0, 0, 1], [0.866, 0, 0.5]))
+    for t in range(6):
+        fold.step(texture(), Maps(room(), old), flow if t else None)
+    given = fold.step(texture(), Maps(room(), new), flow)[0].normal
+    assert np.degrees(np.arccos(np.clip((given * new).sum(axis=2), -1, 1))).mean() < 12

@@ -154,9 +154,10 @@ class ScaleTrack:
             rest = cv2.resize(rest, disparity.shape[::-1], interpolation=cv2.INTER_AREA)
         return disparity + rest * (moved - disparity)
 
-    def turn(self, normal: np.ndarray) -> np.ndarray:
-        """What normals given out before, float32 [h,w,3], GL axes, are in this camera's axes."""
-        return normal if self.motion is None else normal @ to_gl(self.motion.matrix()).astype(np.float32)
+    @property
+    def turned(self) -> np.ndarray:
+        """float64 [3,3]: takes normals given out before, row vectors in GL axes, to this camera's axes."""
+        return np.eye(3) if self.motion is None else to_gl(self.motion.matrix())
 
     def _fit(self, now: np.ndarray, world: np.ndarray, age: np.ndarray, doubt: np.ndarray) -> Affine:
         kept = (now > _ENDS[0]) & (now < _ENDS[1]) & (np.abs(cv2.Laplacian(now, cv2.CV_32F)) < _EDGE)

@@ -11,10 +11,11 @@ from ..config import FoldConfig
 from ..frames import Flow, Maps
 from ..ops.cuts import Cuts, SeenCuts
 from ..ops.flow import half_size, shrink_flow, shrink_half, warp
-from ..ops.geometry import unit
+from ..ops.geometry import fit_rotation, unit
 from .lookahead import Hindsight, LookAhead, Steadied, Surprise
 from .scale import ScaleTrack
 
+_EVERY = 4  # pixels, of which one says how the normals turned
 _KNEE = np.float32(0.9)  # disparity above which what is given out is bent, so that near things are not cut off at 1
 
 
@@ -67,26 +68,28 @@ class Smooth:
         return Steadied(disparity, maps.normal, None)
 
     def _steady(self, before: _Before, rgb: np.ndarray, maps: Maps, flow: Flow) -> Steadied:
-        scaled, normal, new, turned = None, maps.normal, None, None
         if maps.depth is None:
-            half = shrink_flow(flow, half_size(flow.valid))
+            affine, half = None, shrink_flow(flow, half_size(flow.valid))
         else:
             affine, half = self._track.step(maps.depth, flow, before.rgb, rgb)
-            scaled = affine(maps.depth)
         trust = self._trust(shrink_half(before.rgb), shrink_half(rgb), half)
-        if maps.depth is not None and scaled is not None and before.disparity is not None:
+        disparity, new_disparity = None, None
+        if maps.depth is not None and affine is not None and before.disparity is not None:
+            disparity = affine(maps.depth)
             past = self._track.predict(warp(before.disparity, half)) + self._track.given_up(shrink_half(maps.depth))
-            gap = past - shrink_half(scaled)
+            gap = past - shrink_half(disparity)
             trust *= _falling(gap / np.float32(self._config.agree))
-            scaled += self._spread(trust * gap, scaled)
-            new = (trust - 1) * gap
+            disparity += self._spread(trust * gap, disparity)
+            new_disparity = (trust - 1) * gap
+        normal, new_normal, turned = maps.normal, None, self._track.turned.astype(np.float32)
         if normal is not None and before.normal is not None:
-            gap = self._track.turn(warp(before.normal, half)) - shrink_half(normal)
+            now, past = shrink_half(normal), warp(before.normal, half)
+            turned = turned if affine else _turned(past, now, trust)
+            gap = past @ turned - now
+            trust *= _falling(np.linalg.norm(gap, axis=2) / np.float32(self._config.agree_normal))
             normal = unit(normal + self._spread(trust[..., None] * gap, normal))
-            turned = (trust - 1)[..., None] * gap
-        return Steadied(
-            scaled, normal, Surprise(trust, new, turned, half, self._track.turn(np.eye(3, dtype=np.float32)))
-        )
+            new_normal = (trust - 1)[..., None] * gap
+        return Steadied(disparity, normal, Surprise(trust, new_disparity, new_normal, half, turned))
 
     def _trust(self, before: np.ndarray, now: np.ndarray, flow: Flow) -> np.ndarray:
         """float32 [h,w] in [0,1]: how much the frame before counts, by the flow and by the pictures uint8 [h,w,3]."""
@@ -121,6 +124,12 @@ def in_range(disparity: np.ndarray) -> np.ndarray:
         above = np.maximum(disparity - _KNEE, 0) / (1 - _KNEE)
         disparity = np.minimum(disparity, _KNEE) + (1 - _KNEE) * (1 - np.exp(-above))
     return np.clip(disparity, 0, 1)
+
+
+def _turned(before: np.ndarray, now: np.ndarray, trust: np.ndarray) -> np.ndarray:
+    """float32 [3,3]: how the camera turned, by normals [h,w,3] alone, in this frame and the one before at the same points."""
+    few = np.s_[::_EVERY, ::_EVERY]
+    return fit_rotation(before[few].reshape(-1, 3), now[few].reshape(-1, 3), trust[few].ravel()).astype(np.float32)
 
 
 def _falling(x: np.ndarray) -> np.ndarray:

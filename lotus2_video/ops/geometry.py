@@ -10,6 +10,7 @@ import numpy as np
 _ROUNDS = 3
 _LEAST_MISS = 0.02  # pixels: no match is better than this, so residuals below it are all alike
 _LEAST_POINTS = 24
+_NO_ROTATION = 0.02  # share of the weight that says that nothing turned
 _PRIOR = 1e-4  # pull of the translation to none, as a share of what full weight on every pixel would say
 
 
@@ -137,6 +138,16 @@ def rays(size: tuple[int, ...], focal: float) -> tuple[np.ndarray, np.ndarray]:
     x = (np.arange(width, dtype=np.float32) - (width - 1) / 2) / focal
     y = (np.arange(height, dtype=np.float32) - (height - 1) / 2) / focal
     return x[None].astype(np.float32), y[:, None].astype(np.float32)
+
+
+def fit_rotation(source: np.ndarray, target: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The rotation float64 [3,3] that brings unit row vectors [n,3] onto others best, by weights [n] of at least 0.
+
+    Kabsch's (Acta Crystallographica A32, 1976), with a pull to none that settles what vectors of one direction leave open.
+    """
+    both = (source * weight[:, None]).T.astype(np.float64) @ target + _NO_ROTATION * (weight.sum() + 1e-9) * np.eye(3)
+    left, _, right = np.linalg.svd(both)
+    return left @ np.diag([1, 1, np.sign(np.linalg.det(left @ right))]) @ right
 
 
 def to_gl(rotation: np.ndarray) -> np.ndarray:
