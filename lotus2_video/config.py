@@ -26,6 +26,7 @@ class FoldConfig:
     memory: share of the warped previous result in the new one where everything agrees, 0 (none) to 1.
     agree: disparity difference, after alignment, at which trust in the previous result has halved.
     agree_normal: the same for normals: the length of the difference of two of them, about the angle in radians.
+    change: disparity that a point gains or loses by the camera's motion between two frames at which that trust has halved.
     colour: colour difference along the flow, of the full range, at which that trust has halved.
     speed: motion between two frames, of the longer side, at which that trust has halved.
     broad: width of the least detail that is corrected, of the shorter side; what is finer stays as each frame has it.
@@ -47,6 +48,7 @@ class FoldConfig:
     memory: float = 0.94
     agree: float = 0.14
     agree_normal: float = 0.4
+    change: float = 0.03
     colour: float = 0.2
     speed: float = 0.08
     broad: float = 0.028

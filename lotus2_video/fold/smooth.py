@@ -76,8 +76,10 @@ class Smooth:
         disparity, new_disparity = None, None
         if maps.depth is not None and affine is not None and before.disparity is not None:
             disparity = affine(maps.depth)
-            past = self._track.predict(warp(before.disparity, half)) + self._track.given_up(shrink_half(maps.depth))
-            gap = past - shrink_half(disparity)
+            old = warp(before.disparity, half)
+            past = self._track.predict(old)
+            trust *= _falling((past - old) / np.float32(self._config.change))
+            gap = past + self._track.given_up(shrink_half(maps.depth)) - shrink_half(disparity)
             trust *= _falling(gap / np.float32(self._config.agree))
             disparity += self._spread(trust * gap, disparity)
             new_disparity = (trust - 1) * gap
