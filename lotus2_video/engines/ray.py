@@ -187,7 +187,7 @@ def _carry(item: Any, pools: list[_Pool], stop: threading.Event) -> Any:
     failures: list[Exception] = []
     while len(deaths) < DEATHS and len(failures) < FAILURES:
         try:
-            return _through(item, pools, stop)
+            return _through(item, pools, stop, alone=bool(deaths))
         except _Died as lost:
             deaths.append(lost.why)
         except _Failed as failed:
@@ -202,10 +202,10 @@ def _carry(item: Any, pools: list[_Pool], stop: threading.Event) -> Any:
     raise EngineError(f"ended {DEATHS} workers, the last with {type(deaths[-1]).__name__}: {reason}", str(item), hint)
 
 
-def _through(item: Any, pools: list[_Pool], stop: threading.Event) -> Any:
+def _through(item: Any, pools: list[_Pool], stop: threading.Event, alone: bool) -> Any:
     value = item
     for pool in pools:
-        value = pool.work(value, stop)
+        value = pool.work(value, stop, DEPTH if alone else 1)
     try:
         return ray.get(value)
     except RayError as error:  # made, and lost with its node on the way
@@ -216,7 +216,9 @@ def _through(item: Any, pools: list[_Pool], stop: threading.Event) -> Any:
 
 
 class _Place:
-    """What an actor is: the worker that a maker gives, made once.
+    """What an actor is: the worker that a maker gives, made once, in a thread of its own.
+
+    Ray's threads take items in and put results away meanwhile, so that a GPU does not wait for that.
 
     pickled: the maker. path: of the driver, where the modules of people's own models may be. threads: that libraries may use.
     """
@@ -228,10 +230,10 @@ class _Place:
         cv2.setNumThreads(threads)
         sys.path += [folder for folder in path if folder not in sys.path]
         self._pickled, self._worker = pickled, None
+        self._thread = ThreadPoolExecutor(1, "worker")
 
     def ready(self) -> None:
-        if self._worker is None:
-            self._worker = cloudpickle.loads(self._pickled)()
+        self._thread.submit(self._make).result()
 
     def leave(self) -> None:
         """Ends the process; Ray starts another in its place."""
@@ -239,9 +241,15 @@ class _Place:
 
     def work(self, item: Any) -> tuple[None, Any]:
         """Whether it went well, which is small, apart from the result, which can stay where it is."""
-        self.ready()
-        assert self._worker is not None
-        return None, self._worker(item)
+        return None, self._thread.submit(self._work, item).result()
+
+    def _make(self) -> Callable[[Any], Any]:
+        if self._worker is None:
+            self._worker = cloudpickle.loads(self._pickled)()
+        return self._worker
+
+    def _work(self, item: Any) -> Any:
+        return self._make()(item)
 
 
 class _Died(Exception):
@@ -267,10 +275,12 @@ class _Pool:
     def __init__(self, make: Callable, size: int, threads: int, coming: float, **resources: float):
         self.size, self._patience = size, coming
         # SPREAD: the death of one node shall not take them all. Ray restarts an actor, on another node where it has to.
-        options = {"max_restarts": -1, "max_task_retries": 0, "scheduling_strategy": "SPREAD", **resources}
+        options = {"max_restarts": -1, "max_task_retries": 0, "max_concurrency": DEPTH, **resources}
+        options["scheduling_strategy"] = "SPREAD"
         place: Any = ray.remote(_Place)
         self._changed = threading.Condition()
         self._load: dict[Any, int] = {}  # of each actor that is ready
+        self._alone = 0  # items that wait for an actor that has nothing else to do
         self._closed = threading.Event()
         self._lost: Exception | None = None  # why there is no actor left
         pickled = cloudpickle.dumps(make)
@@ -284,9 +294,13 @@ class _Pool:
         """Actors that are at work or could be."""
         return len(self._load)
 
-    def work(self, value: Any, stop: threading.Event) -> Any:
-        """A reference to what a worker makes of a value, or of a reference to one, once it is made."""
-        with self._borrowed(stop) as actor:
+    def work(self, value: Any, stop: threading.Event, share: int = 1) -> Any:
+        """A reference to what a worker makes of a value, or of a reference to one, once it is made.
+
+        share: of the DEPTH items that an actor has at once. All of it for an item that has seen a worker die: if that was its
+        own doing, no other item shall be blamed with it.
+        """
+        with self._borrowed(stop, share) as actor:
             done, result = actor.work.options(num_returns=2).remote(value)
             while not ray.wait([done], timeout=_TICK)[0]:
                 self._check(stop)
@@ -305,29 +319,39 @@ class _Pool:
             return result
 
     @contextmanager
-    def _borrowed(self, stop: threading.Event) -> Iterator[Any]:
-        actor = self._pick(stop)
+    def _borrowed(self, stop: threading.Event, share: int) -> Iterator[Any]:
+        actor = self._pick(stop, share)
         try:
             yield actor
         finally:
             with self._changed:
                 if actor in self._load:
-                    self._load[actor] -= 1
+                    self._load[actor] = max(0, self._load[actor] - share)  # 0: it died meanwhile, and came back
                 self._changed.notify_all()
 
-    def _pick(self, stop: threading.Event) -> Any:
-        waited = 0.0
-        with self._changed:
+    def _pick(self, stop: threading.Event, share: int) -> Any:
+        with self._changed, self._queued(share):
+            waited = 0.0
             while True:
                 self._check(stop)
                 actor = min(self._load, key=self._load.__getitem__, default=None)
-                if actor is not None and self._load[actor] < DEPTH:
-                    self._load[actor] += 1
+                turn = share == DEPTH or not self._alone
+                if actor is not None and turn and self._load[actor] + share <= DEPTH:
+                    self._load[actor] += share
                     return actor
                 if not self._changed.wait(_TICK):
                     waited = 0.0 if self._load else waited + _TICK
                 if waited > PATIENCE:
                     raise EngineError(f"no worker for {PATIENCE / 60:.0f} minutes", None, "has the cluster room?")
+
+    @contextmanager
+    def _queued(self, share: int) -> Iterator[None]:
+        """While an item waits that has to be alone, the others let it go first."""
+        self._alone += share == DEPTH
+        try:
+            yield
+        finally:
+            self._alone -= share == DEPTH
 
     def _check(self, stop: threading.Event) -> None:
         if stop.is_set() or self._closed.is_set():
