@@ -22,6 +22,10 @@ _CLOSE, _CLOSE_SHARE = (
 )  # pixels of the half-size flow, and share of it, within which a scene at rest explains it
 _AROUND = 9  # pixels of the half-size picture over which two flows are compared by how alike they make the frames
 _PLAIN = 1.0  # grey levels by which the flow of a scene at rest may be worse, as where nothing is to be seen
+_NEARBY, _CONTOUR = (
+    41,
+    100.0,
+)  # pixels of it that tell how a plain place moves; grey levels of an edge that says all it can
 _EXPLAINED = 10.0  # grey levels below which that flow alone is enough, though the dense one found no match
 _EDGE = 0.03  # curvature of disparity above which a coarse pixel straddles an edge, as a fraction of the range
 _SKY = 0.02  # disparity as the network gives it, below which a point may be the sky
@@ -125,7 +129,8 @@ class ScaleTrack:
         close = cv2.magnitude(du, dv) < np.float32(_CLOSE) + np.float32(_CLOSE_SHARE) * cv2.magnitude(u, v)
         old, new = (shrink_half(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)) for picture in (before, rgb))
         at_rest = _differs(old, new, rigid)
-        close |= at_rest <= _differs(old, new, half.to_previous) + np.float32(_PLAIN)
+        alike = at_rest <= _differs(old, new, half.to_previous) + np.float32(_PLAIN)
+        close |= alike & _around_rests(close, half.valid, new)
         self._rest = close.astype(np.float32)
         explained = close & (at_rest < _EXPLAINED) & inside(rigid)
         return Flow(np.where(close[..., None], rigid, half.to_previous), half.valid | explained)
@@ -213,6 +218,17 @@ def _differs(before: np.ndarray, now: np.ndarray, to_previous: np.ndarray) -> np
     """float32 [h,w], 0 to 255: how far two grey pictures uint8 [h,w] differ along a flow [h,w,2], around each pixel."""
     moved = warp(before, Flow(to_previous, np.ones(now.shape, np.bool_)))
     return cv2.blur(cv2.absdiff(moved, now).astype(np.float32), (_AROUND, _AROUND))
+
+
+def _around_rests(close: np.ndarray, valid: np.ndarray, grey: np.ndarray) -> np.ndarray:
+    """bool [h,w]: whether most of what can be followed around a pixel moves as a scene at rest does.
+
+    What is plain is alike along any flow, so it goes with what has contours: else the inside of a plain thing that moves
+    would be taken for the wall behind it. close, valid: bool [h,w], of the dense flow. grey: uint8 [h,w].
+    """
+    contours = cv2.magnitude(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1))
+    told = np.minimum(contours, np.float32(_CONTOUR)) * valid
+    return cv2.blur(told * close, (_NEARBY, _NEARBY)) >= 0.5 * cv2.blur(told, (_NEARBY, _NEARBY))
 
 
 def _coarse(map_: np.ndarray) -> np.ndarray:
