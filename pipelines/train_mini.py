@@ -271,7 +271,7 @@ def fresh_weights(teacher: Path, seed: int = 0) -> dict[str, Tensor]:
     """The weights to start from: the teacher's own, less the blocks not KEPT, working at half size (its layer scales folded
     into the layers before them); what the teacher has nothing of starts random and silent."""
     generator = torch.Generator().manual_seed(seed)
-    weights = {name: _initial(name, shape, generator) for name, shape in mini_net.shapes().items()}
+    weights = {name: _initial(name, shape, generator) for name, shape in mini_net.shapes(("depth",)).items()}
     t = {k.removeprefix("backbone."): v.float() for k, v in load_file(teacher / "model.safetensors").items()}
     positions = t["embeddings.position_embeddings"]
     weights["trunk.class"] = t["embeddings.cls_token"] + positions[:, :1]
@@ -421,7 +421,7 @@ def train(run: Run, sets: list[Views], options: argparse.Namespace, device: torc
         count = max(1, round(options.batch * 224 * 400 * options.scale**2 / math.prod(shape)))
         rgb, target = draw(views, shape, count, generator)
         with torch.autocast(device.type, torch.bfloat16):
-            prediction = mini_torch.depth(run.weights, rgb.to(memory_format=torch.channels_last))
+            prediction = mini_torch.core(run.weights, rgb.to(memory_format=torch.channels_last), ("depth",))[0][:, 0]
         prediction = prediction.float()
         value = loss(prediction, target)
         run.step(value, count, start + (options.until - start) * done, options.rate)

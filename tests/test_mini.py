@@ -24,14 +24,16 @@ def photograph(shared: Path, i: int = 10) -> np.ndarray:
 @pytest.mark.parametrize("size", [(224, 400), (304, 224), (64, 48)])
 def test_torch_and_openvino_agree(predictor, size, shared):
     torch = pytest.importorskip("torch")
-    from lotus2_video.models.mini_torch import depth, place
+    from lotus2_video.models.mini_torch import core, place
 
     rgb = cv2.resize(photograph(shared), size[::-1], interpolation=cv2.INTER_AREA)
     weights = {k: torch.from_numpy(v) for k, v in mini.load_weights(mini.weights_path()).items()}
     picture = torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None].float() / 255
     with torch.inference_mode():
-        expected = depth(weights, picture).clamp(0, 1)[0].numpy()
-        half = depth(place(weights, torch.device("cpu"), torch.bfloat16), picture).clamp(0, 1)[0].numpy()
+        expected = core(weights, picture, ("depth",))[0].clamp(0, 1)[0, 0].numpy()
+        half = (
+            core(place(weights, torch.device("cpu"), torch.bfloat16), picture, ("depth",))[0].clamp(0, 1)[0, 0].numpy()
+        )
     found = predictor.predict(rgb[None])[0].depth
     assert found.std() > 0.02
     np.testing.assert_allclose(found, expected, atol=1e-3)

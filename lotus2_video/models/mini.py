@@ -67,12 +67,12 @@ def load_weights(path: Path) -> dict[str, np.ndarray]:
     """
     found = _read(path)
     scales = {name: found.pop(name + ROWS) for name in [*found] if name + ROWS in found}
-    for name, shape in mini_net.shapes().items():
+    for name, shape in mini_net.shapes(("depth",)).items():
         if name not in found:
             raise WeightsError(f"lacks {name}", path, "it is not a checkpoint of this version of the mini")
         if found[name].shape != shape:
             raise WeightsError(f"{name} has shape {found[name].shape}, not {shape}", path)
-    if extra := sorted(found.keys() - mini_net.shapes().keys()):
+    if extra := sorted(found.keys() - mini_net.shapes(("depth",)).keys()):
         raise WeightsError(f"has {extra[0]}, which the mini does not know", path)
     weights = {name: weight.astype(np.float32) for name, weight in found.items()}
     for name, scale in scales.items():
@@ -148,7 +148,7 @@ def _openvino_runner(weights: dict[str, np.ndarray], device: str, precision: str
 def _torch_runner(weights: dict[str, np.ndarray], device: str, precision: str) -> Runner:
     import torch
 
-    from .mini_torch import depth, place
+    from .mini_torch import core, place
     from .torch_device import upload
 
     dtype = torch.float32 if precision == "fp32" else torch.bfloat16
@@ -157,6 +157,6 @@ def _torch_runner(weights: dict[str, np.ndarray], device: str, precision: str) -
     @torch.inference_mode()
     def run(rgb: np.ndarray) -> np.ndarray:
         picture = upload(rgb, torch.device(device)).permute(0, 3, 1, 2).float() / 255
-        return depth(on_device, picture).float().clamp(0, 1).cpu().numpy()
+        return core(on_device, picture, ("depth",))[0][:, 0].float().clamp(0, 1).cpu().numpy()
 
     return run

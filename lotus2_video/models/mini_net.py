@@ -2,8 +2,8 @@
 very same function from the same weights.
 
     picture ─┬─ trunk: a ViT on 28-pixel tokens, tapped four times ── neck: 1/2 to 4x the tokens' grid, fused upward ─┐
-             └─ edges: two convolutions at 1/2 of the picture ────────────────────────────────────────────────────────┴─ head,
-                                                                                                     unshuffle, LCM
+             └─ edges: two convolutions at 1/2 of the picture ────────────────────────────────────────────────────────┴─ a head
+                                                                                        for each kind of map, unshuffle, LCM
 It follows the first stage of Lotus-2 (arXiv 2512.01030) at small size: one deterministic pass whose output is the clean map
 itself, never noise or velocity, then a local continuity module, `x + conv3x3(gelu(conv3x3(x)))`, that heals the seams which
 unpacking 2x2 sub-pixels leaves. Trunk and neck have the shapes of DPT (Ranftl et al., ICCV 2021) as Depth Anything V2 uses it.
@@ -11,8 +11,10 @@ unpacking 2x2 sub-pixels leaves. Trunk and neck have the shapes of DPT (Ranftl e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
+
+from ..config import Kind
 
 STRIDE = 16  # picture sides must be multiples of this
 TOKEN = 28  # pixels a token of the trunk covers; it sees them at half size, through PATCH x PATCH weights
@@ -22,7 +24,8 @@ TRUNK = 384  # channels of the trunk
 TAPS = (2, 5, 7, 10)  # trunk blocks whose tokens the neck sees; the last one ends the trunk
 POSITIONS = 37  # side of the stored grid of position embeddings
 NECK = (48, 96, 192, 384)  # channels of the tapped levels, finest first
-FUSED, HEAD, EDGE = 64, 32, 16  # channels of the fused levels, of the head, and of what the picture adds to it
+FUSED, HEAD, EDGE = 64, 32, 16  # channels of the fused levels, of a head, and of what the picture adds to it
+CHANNELS: dict[Kind, int] = {"depth": 1, "normal": 3}  # of the maps
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as the trunk was trained
 
 
@@ -35,6 +38,7 @@ class Ops(Protocol):
     def gelu(self, x: Any) -> Any: ...
     def relu(self, x: Any) -> Any: ...
     def add(self, a: Any, b: Any) -> Any: ...
+    def scale(self, x: Any, factor: Any) -> Any: ...
     def attention(self, qkv: Any, heads: int) -> Any:
         """[N,T,3C] -> [N,T,C], softmax attention of `heads` heads."""
 
@@ -56,16 +60,21 @@ class Ops(Protocol):
         """[N,C*f*f,h,w] -> [N,C,h*f,w*f], channel-major as torch's pixel_shuffle."""
 
 
-def depth(ops: Ops, w: Mapping[str, Any], x: Any, size: tuple[int, int]) -> Any:
-    """Disparity [N,1,H,W], near = large, meant for [0,1] but not clipped.
+def core(ops: Ops, w: Mapping[str, Any], x: Any, size: tuple[int, int], kinds: Sequence[Kind]) -> list[Any]:
+    """The maps of `kinds`, in one pass: disparity [N,1,H,W], near = large, meant for [0,1] but not clipped; normals
+    [N,3,H,W], +X right, +Y up, +Z toward the viewer, not yet of length one.
 
     x: [N,3,H,W], normalised by MEAN and STD. size: (H, W), multiples of STRIDE. w: the weights by name.
     """
-    fused = neck(ops, w, trunk(ops, w, x, size), grid(size))
-    layout = ops.resize(_conv(ops, w, "depth.in", fused), (size[0] // 2, size[1] // 2))
-    features = ops.relu(_conv(ops, w, "depth.mix", ops.add(layout, edges(ops, w, x))))
-    packed = _conv(ops, w, "depth.out", features, padding=0)
-    return lcm(ops, w, "depth.lcm", ops.unshuffle(packed, 2))
+    fused, contours = neck(ops, w, trunk(ops, w, x, size), grid(size)), edges(ops, w, x)
+    return [head(ops, w, kind, fused, contours, size) for kind in kinds]
+
+
+def head(ops: Ops, w: Mapping[str, Any], kind: Kind, fused: Any, contours: Any, size: tuple[int, int]) -> Any:
+    layout = ops.resize(_conv(ops, w, f"{kind}.in", fused), (size[0] // 2, size[1] // 2))
+    features = ops.relu(_conv(ops, w, f"{kind}.mix", ops.add(layout, contours)))
+    packed = _conv(ops, w, f"{kind}.out", features, padding=0)
+    return lcm(ops, w, f"{kind}.lcm", ops.unshuffle(packed, 2))
 
 
 def grid(size: tuple[int, int]) -> tuple[int, int]:
@@ -139,8 +148,8 @@ def _norm(ops: Ops, w: Mapping[str, Any], name: str, x: Any) -> Any:
     return ops.layer_norm(x, w[f"{name}.weight"], w[f"{name}.bias"])
 
 
-def shapes() -> dict[str, tuple[int, ...]]:
-    """Every weight by name with its shape: what a checkpoint must hold, no more and no less."""
+def shapes(kinds: Sequence[Kind]) -> dict[str, tuple[int, ...]]:
+    """Every weight by name with its shape: what a checkpoint of these maps holds, no more and no less."""
     found: dict[str, tuple[int, ...]] = {
         "trunk.class": (1, 1, TRUNK),
         "trunk.positions": (1, TRUNK, POSITIONS, POSITIONS),
@@ -174,8 +183,10 @@ def shapes() -> dict[str, tuple[int, ...]]:
     add("neck.3.down", NECK[3], NECK[3], 3, 3)
     add("edges.a", EDGE, 3, 3, 3)
     add("edges.b", HEAD, EDGE, 3, 3)
-    add("depth.in", HEAD, FUSED, 3, 3)
-    add("depth.mix", HEAD, HEAD, 3, 3)
-    add("depth.out", 4, HEAD, 1, 1)
-    pair("depth.lcm", 1, 8)
+    for kind in kinds:
+        channels = CHANNELS[kind]
+        add(f"{kind}.in", HEAD, FUSED, 3, 3)
+        add(f"{kind}.mix", HEAD, HEAD, 3, 3)
+        add(f"{kind}.out", 4 * channels, HEAD, 1, 1)
+        pair(f"{kind}.lcm", channels, 8)
     return found

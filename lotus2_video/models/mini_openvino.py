@@ -36,6 +36,9 @@ class OpenVinoOps:
     def add(self, a: Any, b: Any) -> Any:
         return op.add(a, b)
 
+    def scale(self, x: Any, factor: float) -> Any:
+        return op.multiply(_node(x), op.constant(np.float32(factor)))
+
     def attention(self, qkv: Any, heads: int) -> Any:
         split = op.reshape(qkv, _ints(0, 0, 3, heads, mini_net.TRUNK // heads), True)
         parts = op.split(op.transpose(split, _ints(2, 0, 3, 1, 4)), op.constant(np.int64(0)), 3)
@@ -71,7 +74,7 @@ def build(weights: Mapping[str, np.ndarray], size: tuple[int, int]) -> Model:
     mean, std = (255 * np.array(v, np.float32).reshape(1, 3, 1, 1) for v in (mini_net.MEAN, mini_net.STD))
     x = op.transpose(op.convert(rgb, "f32"), _ints(0, 3, 1, 2))
     x = op.multiply(op.subtract(x, op.constant(mean)), op.constant(1 / std))
-    depth = op.clamp(mini_net.depth(OpenVinoOps(), weights, x, size), 0.0, 1.0)
+    depth = op.clamp(mini_net.core(OpenVinoOps(), weights, x, size, ("depth",))[0], 0.0, 1.0)
     return Model([op.result(depth)], [rgb], "mini")  # pyright: ignore[reportGeneralTypeIssues]
 
 

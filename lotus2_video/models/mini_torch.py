@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..config import Kind
 from . import mini_net
 
 
@@ -31,6 +32,9 @@ class TorchOps:
 
     def add(self, a: Tensor, b: Tensor) -> Tensor:
         return a + b
+
+    def scale(self, x: Tensor, factor: float | Tensor) -> Tensor:
+        return x * factor
 
     def attention(self, qkv: Tensor, heads: int) -> Tensor:
         n, t, c = qkv.shape
@@ -59,10 +63,8 @@ class TorchOps:
         return F.pixel_shuffle(x, factor)
 
 
-FINE = (
-    "edges.",
-    "depth.",
-)  # what makes the map itself: in float32 whatever the rest, so that slow slopes show no bands
+# What makes the maps themselves is in float32 whatever the rest, so that slow slopes show no bands.
+FINE = ("edges.", "depth.", "normal.")
 
 
 def place(weights: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -70,8 +72,14 @@ def place(weights: Mapping[str, Tensor], device: torch.device, dtype: torch.dtyp
     return {k: v.to(device, torch.float32 if k.startswith(FINE) else dtype) for k, v in weights.items()}
 
 
-def depth(weights: Mapping[str, Tensor], rgb: Tensor) -> Tensor:
-    """Disparity float [N,H,W], not clipped. rgb: float [N,3,H,W] in [0,1], sides multiples of `mini_net.STRIDE`."""
-    mean, std = (rgb.new_tensor(v).view(1, 3, 1, 1) for v in (mini_net.MEAN, mini_net.STD))
+def core(weights: Mapping[str, Tensor], rgb: Tensor, kinds: Sequence[Kind]) -> list[Tensor]:
+    """The maps of `kinds`, float [N,C,H,W], not clipped. rgb: float [N,3,H,W] in [0,1], sides multiples of
+    `mini_net.STRIDE`."""
     height, width = rgb.shape[-2:]
-    return mini_net.depth(TorchOps(), weights, (rgb - mean) / std, (height, width))[:, 0]
+    return mini_net.core(TorchOps(), weights, normalised(rgb), (height, width), kinds)
+
+
+def normalised(rgb: Tensor) -> Tensor:
+    """As the trunk was trained: by the mean and the standard deviation of ImageNet."""
+    mean, std = (rgb.new_tensor(v).view(1, 3, 1, 1) for v in (mini_net.MEAN, mini_net.STD))
+    return (rgb - mean) / std
