@@ -60,8 +60,6 @@ class Bench:
     device: torch.device
     batch: int
     takes: int
-    compiled: bool
-    compiled_vae: bool
     scratch: Path | None
     results: dict[str, float] = field(default_factory=dict)
     latents: dict[str, np.ndarray] = field(default_factory=dict)
@@ -82,7 +80,7 @@ class Bench:
         return ((np.stack(waves) + 1) * 127.5).astype(np.uint8)
 
     def milliseconds(self, work: Callable[[], object], frames: int = 1) -> float:
-        """The median of several takes after a first one that compiles and warms caches."""
+        """The median of several takes after a first one that builds kernels and warms caches."""
         work()
         times = []
         for _ in range(self.takes):
@@ -140,7 +138,7 @@ def _checkpoint(bench: Bench) -> Checkpoint:
 
 
 def _ours(bench: Bench, weights: Weights, streamed: bool = False) -> Lotus2Predictor:
-    plan = Plan(weights, bench.batch, streamed, bench.compiled and not streamed, bench.compiled_vae)
+    plan = Plan(weights, bench.batch, streamed)
     config = vae_config(bench.tiny)
     with torch.no_grad():
         vae = Vae(config, vae_tensors(config), "random", bench.device, DTYPES[weights])
@@ -226,11 +224,10 @@ def tail(bench: Bench) -> None:
     for name in ("float32", "bf16"):
         vae = Vae(config, vae_tensors(config), "random", bench.device, torch.bfloat16)
         if name == "bf16":
-            decoder: Any = vae._vae.decoder
-            decoder.conv_norm_out.bfloat16(), decoder.conv_out.bfloat16()
-            decoder.conv_norm_out.register_forward_pre_hook(lambda _, x: (x[0].bfloat16(),))
+            vae.last = torch.bfloat16
+            vae._vae.decoder.conv_out.bfloat16()
         bench.results[f"decode_tail_{name}_ms"] = bench.milliseconds(lambda vae=vae: vae.decode(latent))
-        levels = vae.decode(latent).mean(dim=1).unique().numel()
+        levels = vae.decode(latent).to(vae.last).mean(dim=1).unique().numel()
         bench.results[f"decode_tail_{name}_levels"] = levels
 
 
@@ -310,7 +307,7 @@ def _load(bench: Bench, root: Path, weights: str, begin: float) -> None:
     from lotus2_video.models.weights import find
 
     save_prompt(_prompt(bench.config), prompt_path(find(str(root))))  # the text encoders are not part of this
-    options = ModelOptions((KIND,), str(root), None, bench.device.type, weights, frames=10_000 if bench.compiled else 1)
+    options = ModelOptions((KIND,), str(root), None, bench.device.type, weights)
     made = make_predictor("lotus-2", options)
     loaded, peak = time.perf_counter() - begin, bench.peak()
     made.predict(bench.frames[: bench.batch])
@@ -378,8 +375,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tiny", action="store_true", help="toy sizes on the CPU")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--takes", type=int, default=5)
-    parser.add_argument("--no-compile", dest="compiled", action="store_false")
-    parser.add_argument("--compile-vae", action="store_true")
     parser.add_argument("--scratch", type=Path, help="where the checkpoint of the row `loading` is written")
     parser.add_argument("--load", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--precision", default="bf16", help=argparse.SUPPRESS)
@@ -392,10 +387,7 @@ def main() -> None:
     device = torch.device("cpu" if args.tiny else "cuda")
     if args.tiny:
         torch.set_num_threads(1)  # tensors this small only wait for each other's threads
-    compiled = args.compiled and not args.tiny
-    bench = Bench(
-        args.tiny, device, args.batch, 1 if args.tiny else args.takes, compiled, args.compile_vae, args.scratch
-    )
+    bench = Bench(args.tiny, device, args.batch, 1 if args.tiny else args.takes, args.scratch)
     if args.load:
         _load(bench, args.load, args.precision, begin)
         return

@@ -1,7 +1,7 @@
 """The published Lotus-2 path, written anew from its description, to measure ours against; and random weights for both.
 
 Published (repository EnVision-Research/Lotus-2 at b05bf90): diffusers' own classes in bf16, eager, one frame at a time, the
-adapters not merged, the posterior sampled, ten sharpener steps after the core.
+adapters not merged but beside the layers, by peft, the posterior sampled, ten sharpener steps after the core.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lotus2_video.models.flux import FluxConfig, linear_shapes, pack, tensor_shapes, unpack
@@ -22,7 +21,10 @@ from lotus2_video.models.tensors import Shape, Tensors
 
 
 class RandomTensors:
-    """Tensors that exist only while they are read: the same numbers for a key each time on one kind of device."""
+    """Tensors that exist only while they are read: the same numbers for a key each time on one kind of device.
+
+    Weights have the spread that torch gives a new layer, 1/sqrt(3 inputs), times `gain`; biases are zero.
+    """
 
     def __init__(self, shapes: dict[str, Shape], dtype: torch.dtype = torch.bfloat16, gain: float = 1.0):
         self._shapes, self._dtype, self._gain = shapes, dtype, gain
@@ -37,7 +39,7 @@ class RandomTensors:
             return torch.full(shape, float("norm" in key and key.endswith("weight")), dtype=self._dtype, device=device)
         seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:6], "little")
         random = torch.Generator(device).manual_seed(seed)
-        scale = self._gain * torch.tensor(shape[1:]).prod().item() ** -0.5
+        scale = self._gain * (3 * torch.tensor(shape[1:]).prod().item()) ** -0.5
         return torch.randn(shape, generator=random, device=device, dtype=self._dtype) * scale
 
 
@@ -92,18 +94,6 @@ def vae_tensors(config: dict[str, Any]) -> RandomTensors:
     return RandomTensors({key: tuple(t.shape) for key, t in state.items()})
 
 
-class _UnmergedLinear(nn.Module):
-    """A linear layer with adapters beside it, as peft runs them."""
-
-    def __init__(self, base: nn.Module, adapters: dict[str, tuple[Tensor, Tensor]]):
-        super().__init__()
-        self.base, self.adapters, self.active, self.scaling = base, adapters, "core_predictor", 1.0
-
-    def forward(self, x: Tensor) -> Tensor:
-        a, b = self.adapters[self.active]
-        return self.base(x) + F.linear(F.linear(x, a), b) * self.scaling
-
-
 class Published:
     """The published pipeline on random weights, one frame at a time."""
 
@@ -116,7 +106,8 @@ class Published:
         self.device, self.dtype, self._lcm, self._prompt = device, dtype, lcm, prompt
         self._schedule = Schedule()
         self.flux = _diffusers_flux(config, base, device, dtype)
-        self._unmerged = list(_unmerge(self.flux, adapters, device, dtype))
+        self._adapted = _adapt(self.flux, adapters, device, dtype)
+        self._active = None
         with torch.device("meta"):
             self.vae: Any = AutoencoderKL.from_config(vae_config(tiny))
         self.vae.load_state_dict({key: vae.read(key, device).to(dtype) for key in vae.shapes}, assign=True)
@@ -145,8 +136,10 @@ class Published:
         return (self.vae.decode(z.to(self.dtype), return_dict=False)[0] / 2 + 0.5).clamp(0, 1)
 
     def step(self, adapter: str, tokens: Tensor, time: float, size: Iterable[int]) -> Tensor:
-        for layer in self._unmerged:
-            layer.active = adapter
+        if adapter != self._active:
+            self._active = adapter
+            for layer in self._adapted:
+                layer.set_adapter(adapter)
         height, width = size
         ids = torch.zeros(height // 2, width // 2, 3, device=self.device)
         ids[..., 1], ids[..., 2] = torch.arange(height // 2)[:, None], torch.arange(width // 2)
@@ -175,19 +168,21 @@ def _diffusers_flux(config: FluxConfig, base: Tensors, device: torch.device, dty
     return flux.eval().requires_grad_(False)
 
 
-def _unmerge(
-    flux: Any, adapters: dict[str, Tensors], device: torch.device, dtype: torch.dtype
-) -> Iterable[_UnmergedLinear]:
-    first = next(iter(adapters.values()))
-    layers = [
-        key.removeprefix("transformer.").removesuffix(".lora_A.weight") for key in first.shapes if "lora_A" in key
-    ]
-    for layer in layers:
-        pairs = {}
-        for name, tensors in adapters.items():
-            a, b = (tensors.read(f"transformer.{layer}.lora_{side}.weight", device).to(dtype) for side in "AB")
-            pairs[name] = (a, b)
-        parent, _, leaf = layer.rpartition(".")
-        wrapped = _UnmergedLinear(flux.get_submodule(layer), pairs)
-        setattr(flux.get_submodule(parent), leaf, wrapped)
-        yield wrapped
+def _adapt(flux: Any, adapters: dict[str, Tensors], device: torch.device, dtype: torch.dtype) -> list[Any]:
+    """Puts the adapters beside the layers, not merged, with peft, as the published pipeline does. Returns those layers."""
+    from peft import LoraConfig, inject_adapter_in_model
+    from peft.tuners.lora import LoraLayer
+
+    for name, tensors in adapters.items():
+        layers = [
+            key.removeprefix("transformer.").removesuffix(".lora_A.weight") for key in tensors.shapes if "_A" in key
+        ]
+        rank = tensors.shapes[f"transformer.{layers[0]}.lora_A.weight"][0]
+        config = LoraConfig(r=rank, lora_alpha=rank, target_modules=layers, init_lora_weights=False)
+        inject_adapter_in_model(config, flux, name)
+        for layer in layers:
+            for side in "AB":
+                weight = tensors.read(f"transformer.{layer}.lora_{side}.weight", device).to(dtype)
+                part = getattr(flux.get_submodule(layer), f"lora_{side}")[name]
+                part.weight = nn.Parameter(weight, requires_grad=False)
+    return [module for module in flux.modules() if isinstance(module, LoraLayer)]

@@ -50,7 +50,7 @@ def random_lotus2(rest: str, options: ModelOptions) -> Predictor:
 
     tiny = rest == "tiny"
     device = torch.device("cpu" if tiny else "cuda")
-    bench = lotus2_gpu.Bench(tiny, device, 4, 1, compiled=not tiny, compiled_vae=False, scratch=None)
+    bench = lotus2_gpu.Bench(tiny, device, 4, 1, scratch=None)
     return lotus2_gpu._ours(bench, "bf16" if tiny else "fp8")
 
 

@@ -241,33 +241,11 @@ def test_blocks_that_pass_through_a_small_card_give_the_same(tiny: Path, both: L
         flux.double_blocks, flux.single_blocks = doubles, singles
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp8"])
-def test_what_repeats_is_compiled_once(tiny: Path, precision: str) -> None:
-    """Two graphs, one for each kind of block, for all blocks of core and sharpener, for depth and normal, at all time steps."""
-    predictor, picture = _predictor(tiny, precision=precision), _picture(tiny, SMALL)
-    plain = predictor.stages(picture, "depth")
-    predictor.stages(picture, "normal")
-    graphs = []
-
-    def backend(graph: torch.fx.GraphModule, example: list) -> object:
-        graphs.append(graph)
-        return graph.forward
-
-    torch._dynamo.reset()
-    for net in predictor._ready._nets.values():
-        for block in (*net.double_blocks, *net.single_blocks):
-            block.compile(backend=backend, fullgraph=True)
-    compiled = predictor.stages(picture, "depth")
-    predictor.stages(picture, "normal")
-    assert len(graphs) == 2
-    np.testing.assert_allclose(compiled.final_latent, plain.final_latent, atol=1e-4)
-
-
 def test_fp8_linear_keeps_the_promise_of_its_format() -> None:
     torch.manual_seed(0)
     x, weight, bias = torch.randn(5, 7, 64), torch.randn(48, 64), torch.randn(48)
     weight[3] *= 100  # a large row must not cost the others their bits
-    ours = Fp8Linear(weight, bias)(x)
+    ours = Fp8Linear(weight, bias)(quantise(x))
     wanted = torch.nn.functional.linear(x, weight, bias)
     assert ours.shape == wanted.shape
     relative = (ours - wanted).norm(dim=(0, 1)) / wanted.norm(dim=(0, 1))
@@ -275,14 +253,14 @@ def test_fp8_linear_keeps_the_promise_of_its_format() -> None:
     eights, scale = quantise(weight)
     assert eights.dtype == torch.float8_e4m3fn
     assert ((eights.float() * scale - weight).abs() <= weight.abs() / 16 + scale / 256).all()  # half a step of e4m3
-    assert torch.isfinite(Fp8Linear(weight, bias)(torch.zeros(2, 64))).all()
+    assert torch.isfinite(Fp8Linear(weight, bias)(quantise(torch.zeros(2, 64)))).all()
 
 
 def test_fp8_token_does_not_depend_on_the_tokens_beside_it() -> None:
     layer = Fp8Linear(torch.randn(16, 32), torch.zeros(16))
     x = torch.randn(4, 32)
     beside = torch.cat([x[:1], 1000 * x[1:]])
-    torch.testing.assert_close(layer(x)[0], layer(beside)[0], rtol=0, atol=0)
+    torch.testing.assert_close(layer(quantise(x))[0], layer(quantise(beside))[0], rtol=0, atol=0)
 
 
 @torch.no_grad()
@@ -468,7 +446,7 @@ def test_the_weights_are_what_the_architecture_says() -> None:
     ],
 )
 def test_auto_takes_the_best_that_fits(free: float, weights: str, batch: int, streamed: bool) -> None:
-    plan = make_plan("auto", Card("cuda", int(free * GIB)), _full_needs(), None)
+    plan = make_plan("auto", Card("cuda", int(free * GIB)), _full_needs())
     assert (plan.weights, plan.batch, plan.streamed) == (weights, batch, streamed)
     assert f"{free:.1f} GiB free" in plan.why
     assert weights in plan.why
@@ -476,23 +454,13 @@ def test_auto_takes_the_best_that_fits(free: float, weights: str, batch: int, st
 
 def test_what_does_not_fit_says_so_with_the_numbers_and_what_would() -> None:
     with pytest.raises(UsageError, match=r"bf16 needs 18\.1 GiB, 12\.0 GiB are free on the cuda; fp8 would fit"):
-        make_plan("bf16", Card("cuda", 12 * GIB), _full_needs(), None)
+        make_plan("bf16", Card("cuda", 12 * GIB), _full_needs())
     with pytest.raises(UsageError, match=r"streamed from host memory"):
-        make_plan("bf16", Card("cuda", 7 * GIB), _full_needs(), None)
+        make_plan("bf16", Card("cuda", 7 * GIB), _full_needs())
     with pytest.raises(UsageError, match="larger card"):
-        make_plan("auto", Card("cuda", 2 * GIB), _full_needs(), None)
+        make_plan("auto", Card("cuda", 2 * GIB), _full_needs())
     with pytest.raises(UsageError, match="--precision"):
-        make_plan("int4", Card("cuda", 80 * GIB), _full_needs(), None)
-
-
-def test_a_short_video_is_not_compiled_for() -> None:
-    card = Card("cuda", 80 * GIB)
-    assert not make_plan("bf16", card, _full_needs(), 100).compiled
-    assert "not compiled" in make_plan("bf16", card, _full_needs(), 100).why
-    assert make_plan("bf16", card, _full_needs(), 10_000).compiled
-    assert make_plan("bf16", card, _full_needs(), 10_000).compiled_vae
-    assert make_plan("bf16", card, _full_needs(), None).compiled  # a stream without an end
-    assert not make_plan("auto", Card("cpu", 80 * GIB), _full_needs(), None).compiled
+        make_plan("int4", Card("cuda", 80 * GIB), _full_needs())
 
 
 def test_flux_is_a_module_of_plain_tensors(both: Lotus2Predictor) -> None:

@@ -15,15 +15,13 @@ from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import WeightsError
+from .flux_ops import Rope, activate, add_gated, attend, modulate, operand
 
-NORM_EPS = 1e-6
 ROPE_THETA = 10_000.0
 TIME_CHANNELS = 256  # sinusoids that encode the timestep and the guidance
-Rope = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,9 @@ def single_names(config: FluxConfig) -> list[str]:
 
 
 class Maker(Protocol):
-    """Gives a network its layers, by their names in the checkpoint."""
+    """Gives a network its layers, by their names in the checkpoint. fp8: whether they take their rows in e4m3."""
+
+    fp8: bool
 
     def linear(self, *names: str, plain: bool = False) -> nn.Module:
         """One layer with the outputs of all `names` one after the other. plain: never quantised."""
@@ -138,7 +138,7 @@ class DoubleBlock(nn.Module):
     def __init__(self, make: Maker, name: str, heads: int):
         super().__init__()
         attn = f"{name}.attn"
-        self.heads = heads
+        self.heads, self.fp8 = heads, make.fp8
         self.qkv = make.linear(f"{attn}.to_q", f"{attn}.to_k", f"{attn}.to_v")
         self.text_qkv = make.linear(f"{attn}.add_q_proj", f"{attn}.add_k_proj", f"{attn}.add_v_proj")
         self.out, self.text_out = make.linear(f"{attn}.to_out.0"), make.linear(f"{attn}.to_add_out")
@@ -152,17 +152,16 @@ class DoubleBlock(nn.Module):
         """image [B,T,D], text [B,S,D], modulation [12,D], rope over S+T tokens -> image, text."""
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = modulation[:6]
         t_shift, t_scale, t_gate, t_mlp_shift, t_mlp_scale, t_mlp_gate = modulation[6:]
-        q, k, v = _split_heads(self.qkv(_modulate(image, shift, scale)), self.heads)
-        t_q, t_k, t_v = _split_heads(self.text_qkv(_modulate(text, t_shift, t_scale)), self.heads)
-        q = torch.cat([_rms_norm(t_q, self.norm_added_q), _rms_norm(q, self.norm_q)], dim=1)
-        k = torch.cat([_rms_norm(t_k, self.norm_added_k), _rms_norm(k, self.norm_k)], dim=1)
-        mixed = _attend(q, k, torch.cat([t_v, v], dim=1), rope)
-        t_mixed, mixed = mixed.split([text.shape[1], image.shape[1]], dim=1)
-        image = image + gate * self.out(mixed)
-        text = text + t_gate * self.text_out(t_mixed)
-        image = image + mlp_gate * self.down(_gelu(self.up(_modulate(image, mlp_shift, mlp_scale))))
-        text = text + t_mlp_gate * self.text_down(_gelu(self.text_up(_modulate(text, t_mlp_shift, t_mlp_scale))))
-        return image, text
+        qkv = self.qkv(modulate(image, shift, scale, self.fp8))
+        t_qkv = self.text_qkv(modulate(text, t_shift, t_scale, self.fp8))
+        parts = (t_qkv, self.norm_added_q, self.norm_added_k), (qkv, self.norm_q, self.norm_k)
+        t_mixed, mixed = attend(parts, rope, self.heads).split([text.shape[1], image.shape[1]], dim=1)
+        image = add_gated(image, gate, self.out(operand(mixed, self.fp8)))
+        text = add_gated(text, t_gate, self.text_out(operand(t_mixed, self.fp8)))
+        up = self.up(modulate(image, mlp_shift, mlp_scale, self.fp8))
+        image = add_gated(image, mlp_gate, self.down(activate(up, None, self.fp8)))
+        up = self.text_up(modulate(text, t_mlp_shift, t_mlp_scale, self.fp8))
+        return image, add_gated(text, t_mlp_gate, self.text_down(activate(up, None, self.fp8)))
 
 
 class SingleBlock(nn.Module):
@@ -171,7 +170,7 @@ class SingleBlock(nn.Module):
     def __init__(self, make: Maker, name: str, heads: int):
         super().__init__()
         attn = f"{name}.attn"
-        self.heads = heads
+        self.heads, self.fp8 = heads, make.fp8
         self.qkv = make.linear(f"{attn}.to_q", f"{attn}.to_k", f"{attn}.to_v")
         self.up, self.out = make.linear(f"{name}.proj_mlp"), make.linear(f"{name}.proj_out")
         for norm in ("norm_q", "norm_k"):
@@ -180,10 +179,9 @@ class SingleBlock(nn.Module):
     def forward(self, tokens: Tensor, modulation: Tensor, rope: Rope) -> Tensor:
         """tokens [B,S+T,D], text first; modulation [3,D] -> tokens."""
         shift, scale, gate = modulation
-        normed = _modulate(tokens, shift, scale)
-        q, k, v = _split_heads(self.qkv(normed), self.heads)
-        mixed = _attend(_rms_norm(q, self.norm_q), _rms_norm(k, self.norm_k), v, rope)
-        return tokens + gate * self.out(torch.cat([mixed, _gelu(self.up(normed))], dim=2))
+        normed = modulate(tokens, shift, scale, self.fp8)
+        mixed = attend([(self.qkv(normed), self.norm_q, self.norm_k)], rope, self.heads)
+        return add_gated(tokens, gate, self.out(activate(self.up(normed), mixed, self.fp8)))
 
 
 class Flux(nn.Module):
@@ -210,7 +208,7 @@ class Flux(nn.Module):
         for block, vectors in zip(self.single_blocks, modulation.single, strict=True):
             joint = block(joint, vectors, rope)
         scale, shift = modulation.out
-        return self.proj_out(_modulate(joint[:, text.shape[1] :], shift, scale))
+        return self.proj_out(modulate(joint[:, text.shape[1] :], shift, scale, fp8=False))
 
 
 def rope_table(rows: int, columns: int, text: int, axes: Sequence[int], device: torch.device) -> Rope:
@@ -240,34 +238,3 @@ def unpack(tokens: Tensor, height: int, width: int) -> Tensor:
     """The inverse of `pack`, for a latent of height x width."""
     patches = tokens.unflatten(1, (height // 2, width // 2)).unflatten(3, (-1, 2, 2))
     return patches.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
-
-
-def _modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    return F.layer_norm(x, x.shape[-1:], eps=NORM_EPS) * (1 + scale) + shift
-
-
-def _gelu(x: Tensor) -> Tensor:
-    return F.gelu(x, approximate="tanh")
-
-
-def _split_heads(qkv: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    """[B,T,3D] -> three of [B,T,heads,D/heads]."""
-    q, k, v = qkv.unflatten(-1, (3, heads, -1)).unbind(2)
-    return q, k, v
-
-
-def _rms_norm(x: Tensor, weight: Any) -> Tensor:
-    return F.rms_norm(x, x.shape[-1:], weight, NORM_EPS)
-
-
-def _attend(q: Tensor, k: Tensor, v: Tensor, rope: Rope) -> Tensor:
-    """Attention of all tokens to all tokens: three of [B,T,heads,d] -> [B,T,heads*d]."""
-    q, k = _rotate(q, rope).transpose(1, 2), _rotate(k, rope).transpose(1, 2)
-    return F.scaled_dot_product_attention(q, k, v.transpose(1, 2)).transpose(1, 2).flatten(2)
-
-
-def _rotate(x: Tensor, rope: Rope) -> Tensor:
-    """Turns each pair of neighbouring channels of [B,T,heads,d] by its token's angle, in float32."""
-    cos, sin = (table[:, None, :] for table in rope)
-    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
-    return torch.stack([even * cos - odd * sin, odd * cos + even * sin], dim=-1).flatten(-2).to(x.dtype)

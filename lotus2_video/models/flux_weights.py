@@ -64,8 +64,8 @@ class LayerMaker:
     """
 
     def __init__(self, source: Source, weights: Weights, shared: dict[tuple, nn.Module], home: torch.device):
-        self._source, self._weights, self._shared, self._home = source, weights, shared, home
-        self._dtype = DTYPES[weights]
+        self._source, self._shared, self._home = source, shared, home
+        self._dtype, self.fp8 = DTYPES[weights], weights == "fp8"
 
     def linear(self, *names: str, plain: bool = False) -> nn.Module:
         if self._source.changes(*names):
@@ -79,7 +79,7 @@ class LayerMaker:
 
     def _make(self, names: tuple[str, ...], plain: bool) -> nn.Module:
         bias = torch.cat([self._source.bias(name).to(self._dtype) for name in names])
-        if self._weights == "fp8" and not plain:
+        if self.fp8 and not plain:
             return Fp8Linear(torch.cat([self._source.weight(name) for name in names]), bias).to(self._home)
         weight = torch.cat([self._source.weight(name).to(self._dtype) for name in names])
         return Linear(weight, bias).to(self._source.device if plain else self._home)

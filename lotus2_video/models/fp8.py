@@ -6,26 +6,34 @@ format's own 2^-4. Format: Micikevicius et al., arXiv 2209.05433.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 E4M3_MAX = 448.0
-_TINIEST = 1e-12  # a row of zeros keeps a scale above 0
+TINIEST = 1e-12  # a row of zeros keeps a scale above 0
 FIRST_WITH_FP8 = (8, 9)  # compute capability of the first cards that multiply e4m3 (Ada, then Hopper)
 
 
-def quantise(x: Tensor) -> tuple[Tensor, Tensor]:
-    """[..., K] in any precision -> (e4m3 of the same shape, float32 scale [...,1]); x is about the product of the two."""
-    scale = x.abs().amax(dim=-1, keepdim=True).float().clamp(min=_TINIEST) / E4M3_MAX
-    return (x.float() / scale).clamp(-E4M3_MAX, E4M3_MAX).to(torch.float8_e4m3fn), scale
+class Rows(NamedTuple):
+    """[..., K] as e4m3 of that shape and a float32 scale [...,1] for each row; the value is about their product."""
+
+    values: Tensor
+    scales: Tensor
+
+
+def quantise(x: Tensor) -> Rows:
+    scale = x.abs().amax(dim=-1, keepdim=True).float().clamp(min=TINIEST) / E4M3_MAX
+    return Rows((x.float() / scale).clamp(-E4M3_MAX, E4M3_MAX).to(torch.float8_e4m3fn), scale)
 
 
 class Fp8Linear(nn.Module):
     """A linear layer with weights in e4m3, [out,in] with a scale a row; the bias keeps its precision.
 
-    The tokens are quantised too. A card that cannot multiply e4m3, and the CPU, compute the same function with both
-    operands widened: half the memory, no speed.
+    The tokens come quantised too, by what made them. A card that cannot multiply e4m3, and the CPU, compute the same function
+    with both operands widened: half the memory, no speed.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor):
@@ -39,24 +47,24 @@ class Fp8Linear(nn.Module):
         self.bias: Tensor
         self.native = weight.is_cuda and torch.cuda.get_device_capability(weight.device) >= FIRST_WITH_FP8
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[..., in] in the precision of the bias -> [..., out] in the same."""
-        rows, scales = quantise(x.flatten(0, -2))
-        product = self._native(rows, scales) if self.native else self._emulated(rows, scales)
-        return product.unflatten(0, x.shape[:-1])
+    def forward(self, x: Rows) -> Tensor:
+        """Rows [..., in] -> [..., out] in the precision of the bias."""
+        rows = Rows(x.values.flatten(0, -2), x.scales.flatten(0, -2))
+        product = self._native(rows) if self.native else self._emulated(rows)
+        return product.unflatten(0, x.values.shape[:-1])
 
-    def _native(self, rows: Tensor, scales: Tensor) -> Tensor:
+    def _native(self, x: Rows) -> Tensor:
         return torch._scaled_mm(  # pyright: ignore[reportPrivateImportUsage]
-            rows,
+            x.values,
             self.weight.t(),
-            scales,
+            x.scales,
             self.scale.t(),
             bias=self.bias,
             out_dtype=self.bias.dtype,
             use_fast_accum=True,
         )
 
-    def _emulated(self, rows: Tensor, scales: Tensor) -> Tensor:
+    def _emulated(self, x: Rows) -> Tensor:
         wide = self.bias.dtype
-        x = (rows.float() * scales).to(wide)
-        return F.linear(x, (self.weight.float() * self.scale).to(wide), self.bias)
+        rows = (x.values.float() * x.scales).to(wide)
+        return F.linear(rows, (self.weight.float() * self.scale).to(wide), self.bias)

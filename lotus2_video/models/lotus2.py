@@ -111,7 +111,7 @@ def make(rest: str, options: ModelOptions) -> Lotus2Predictor:
         raise UsageError(f"lotus-2 takes nothing after a colon, got {rest!r}", "--model")
     files, device = find(options.weights), pick_device(options.device)
     checkpoint = open_checkpoint(files, options.kinds, device)
-    plan = make_plan(options.precision, look_at(device), needs(checkpoint, options.sharpen), options.frames)
+    plan = make_plan(options.precision, look_at(device), needs(checkpoint, options.sharpen))
     _log.info("lotus-2: %s", plan.why)
     with torch.no_grad(), _memory(device):
         net = Lotus2Net(checkpoint, open_vae(files, device, plan), device, plan)

@@ -85,8 +85,6 @@ class Lotus2Net:
         for kind in checkpoint.lcms:
             self._net("core_predictor", kind)
             self._modulation("core_predictor", kind, [CORE_TIMESTEP])
-        if plan.compiled_vae:
-            vae.compile()
         if device.type == "cuda":
             torch.cuda.empty_cache()  # what merging left behind
 
@@ -109,7 +107,7 @@ class Lotus2Net:
         return unpack(tokens, *latent.shape[2:])
 
     def _run(self, part: Part, kind: Kind, tokens: Tensor, modulation: Modulation, size: torch.Size) -> Tensor:
-        """The network over float32 tokens [N,T,64], in batches of one size, so that it is compiled for few shapes."""
+        """The network over float32 tokens [N,T,64], in batches of one size, so that a frame gets the same bits in each."""
         net, rope = self._net(part, kind), self._rope(size[0] // 2, size[1] // 2)
         done = []
         with _attention(self.device):
@@ -130,9 +128,6 @@ class Lotus2Net:
         if self._plan.streamed:
             net.double_blocks = StreamedBlocks(list(net.double_blocks), self.device)
             net.single_blocks = StreamedBlocks(list(net.single_blocks), self.device)
-        if self._plan.compiled:
-            for block in (*net.double_blocks, *net.single_blocks):
-                block.compile()
         return net
 
     def _source(self, part: Part, kind: Kind) -> Source:

@@ -1,4 +1,4 @@
-"""Which precision, how many frames at once, whether to compile: decided before loading, explained in one line."""
+"""Which precision and how many frames at once: decided before loading, explained in one line."""
 
 from __future__ import annotations
 
@@ -22,10 +22,6 @@ BYTES: dict[Weights, int] = {"fp32": 4, "bf16": 2, "fp8": 1}
 VAE_GIB, FRAME_GIB, WIDTH = 1.6, 0.45, 3072
 STREAM_SLOTS = 4  # blocks on the card at a time when they are streamed, two of each kind
 BATCH = 4
-# Frames after which compiling has repaid itself: 19 s of compiling saved 30 ms a frame on one H200 in bf16 (1024x576); in
-# fp8 the uncompiled quantisation costs more than the product it speeds up.
-REPAID_AFTER = {"fp32": 1000, "bf16": 640, "fp8": 200}
-VAE_REPAID_AFTER = 2500  # 55 to 150 s saved 42 ms a frame there
 
 
 @dataclass(frozen=True)
@@ -41,14 +37,11 @@ class Plan:
     """How to run. why: one line for the log.
 
     weights: their precision. batch: frames at once. streamed: the blocks stay in host memory and pass through the card.
-    compiled: the transformer's blocks; compiled_vae: the autoencoder.
     """
 
     weights: Weights
     batch: int = 1
     streamed: bool = False
-    compiled: bool = False
-    compiled_vae: bool = False
     why: str = ""
 
 
@@ -99,10 +92,10 @@ class Needs:
         return slots + self.resident(weights, batch) - self.weights[weights]
 
 
-def make_plan(asked: str, card: Card, needs: Needs, frames: int | None) -> Plan:
+def make_plan(asked: str, card: Card, needs: Needs) -> Plan:
     """The plan for a device, or UsageError with the numbers and with what would fit.
 
-    asked: auto, fp32, bf16 or fp8. frames: in the video, None where nobody knows. auto is bf16 where it fits, else fp8, else
+    asked: auto, fp32, bf16 or fp8. auto is bf16 where it fits, else fp8, else
     fp8 with the blocks streamed; on the CPU fp32 where that fits, else bf16.
     """
     auto: tuple[Weights, ...] = ("fp32", "bf16") if card.kind == "cpu" else ("bf16", "fp8")
@@ -110,7 +103,7 @@ def make_plan(asked: str, card: Card, needs: Needs, frames: int | None) -> Plan:
     for weights in tried:
         for batch in (BATCH, 1) if card.kind == "cuda" else (1,):
             if needs.resident(weights, batch) <= card.free:
-                return _resident(weights, batch, needs.resident(weights, batch), card, frames)
+                return _resident(weights, batch, needs.resident(weights, batch), card)
     streamed = needs.streamed("fp8", BATCH)
     if card.kind == "cuda" and tried[-1] == "fp8" and streamed <= card.free:
         why = f"fp8, {BATCH} frames at once, blocks streamed from host memory; needs {_gib(streamed)} of {_gib(card.free)} free"
@@ -125,16 +118,11 @@ def _known(asked: str) -> Weights:
     raise UsageError(f"got {asked!r}, takes auto, {', '.join(get_args(Weights))}", "--precision")
 
 
-def _resident(weights: Weights, batch: int, need: int, card: Card, frames: int | None) -> Plan:
+def _resident(weights: Weights, batch: int, need: int, card: Card) -> Plan:
     numbers = f"needs {_gib(need)} of {_gib(card.free)} free"
     if card.kind == "cpu":
         return Plan(weights, batch, why=f"{weights} on the CPU, {numbers}")
-    repaid = REPAID_AFTER[weights]
-    compiled = frames is None or frames >= repaid
-    compiled_vae = frames is not None and frames >= VAE_REPAID_AFTER
-    how = "compiled" if compiled else f"not compiled (that repays itself after {repaid} frames)"
-    why = f"{weights}, {batch} frames at once, {how}; {numbers}"
-    return Plan(weights, batch, compiled=compiled, compiled_vae=compiled_vae, why=why)
+    return Plan(weights, batch, why=f"{weights}, {batch} frames at once; {numbers}")
 
 
 def _does_not_fit(weights: Weights, card: Card, needs: Needs) -> UsageError:

@@ -1,4 +1,8 @@
-"""Pictures to latents and back: FLUX's autoencoder, deterministic, with the last layers in float32."""
+"""Pictures to latents and back: FLUX's autoencoder, deterministic, with the last layers in float32.
+
+The layers and the wiring are those of diffusers' AutoencoderKL, whose modules hold the weights; the walk through them is
+our own, so that on CUDA what lies between two convolutions is one pass over the activations.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
+from .flux_ops import fused
 from .tensors import FileTensors, Tensors, check_shapes
 
 if TYPE_CHECKING:
@@ -29,13 +35,19 @@ class Vae:
         self.device, self.dtype = device, dtype
         self.shift, self.scaling = float(config.get("shift_factor") or 0.0), float(config["scaling_factor"])
         self._vae = _load(config, tensors, where, device, dtype)
-        self._encoder, decoder = self._vae.encoder, self._vae.decoder
-        self._body = [decoder.mid_block, *decoder.up_blocks]
-        self._tail = [decoder.conv_norm_out.float(), decoder.conv_act, decoder.conv_out.float()]
+        self._vae.decoder.conv_out.float()
+        self.last = torch.float32  # of the decoder's last normalisation and convolution
 
     def encode(self, images: Tensor) -> Tensor:
         """[N,3,h,w] in [-1,1] -> the mode of the posterior, normalised: float32 [N,16,h/8,w/8]."""
-        moments = self._encoder(self._placed(images))
+        encoder: Any = self._vae.encoder
+        x = encoder.conv_in(self._placed(images))
+        for block in encoder.down_blocks:
+            for resnet in block.resnets:
+                x = _resnet(resnet, x)
+            if block.downsamplers is not None:
+                x = block.downsamplers[0].conv(F.pad(x, (0, 1, 0, 1)))
+        moments = encoder.conv_out(_norm_silu(_middle(encoder.mid_block, x), encoder.conv_norm_out))
         if self._vae.quant_conv is not None:
             moments = self._vae.quant_conv(moments)
         mode = moments.float().chunk(2, dim=1)[0]
@@ -43,22 +55,18 @@ class Vae:
 
     def decode(self, latent: Tensor) -> Tensor:
         """A normalised latent float32 [N,16,h/8,w/8] -> float32 [N,3,h,w] in [0,1]."""
+        decoder: Any = self._vae.decoder
         x = self._placed(latent / self.scaling + self.shift)
         if self._vae.post_quant_conv is not None:
             x = self._vae.post_quant_conv(x)
-        x = self._vae.decoder.conv_in(x)
-        for block in self._body:
-            x = block(x)
-        x = x.float()
-        for layer in self._tail:
-            x = layer(x)
+        x = _middle(decoder.mid_block, decoder.conv_in(x))
+        for block in decoder.up_blocks:
+            for resnet in block.resnets:
+                x = _resnet(resnet, x)
+            if block.upsamplers is not None:
+                x = block.upsamplers[0].conv(_upsample(x))
+        x = decoder.conv_out(_norm_silu(x, decoder.conv_norm_out, dtype=self.last)).float()
         return (x / 2 + 0.5).clamp(0, 1)
-
-    def compile(self) -> None:
-        """Compiles the encoder and the blocks of the decoder; repays in long videos of one size only."""
-        self._encoder.compile()
-        for block in self._body:
-            block.compile()
 
     def _placed(self, x: Tensor) -> Tensor:
         layout = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
@@ -83,3 +91,70 @@ def _load(
     vae.load_state_dict(state, assign=True)
     vae.requires_grad_(False).eval()
     return vae.to(memory_format=torch.channels_last) if device.type == "cuda" else vae
+
+
+def _middle(block: Any, x: Tensor) -> Tensor:
+    x = _resnet(block.resnets[0], x)
+    for attention, resnet in zip(block.attentions, block.resnets[1:], strict=True):
+        if attention is not None:
+            x = _attend(attention, x)
+        x = _resnet(resnet, x)
+    return x
+
+
+def _resnet(block: Any, x: Tensor) -> Tensor:
+    """Twice normalisation, SiLU and convolution, beside x or a convolution of it; the biases are added with what follows."""
+    hidden = _unbiased(block.conv1, _norm_silu(x, block.norm1))
+    hidden = _unbiased(block.conv2, _norm_silu(hidden, block.norm2, block.conv1.bias))
+    if block.conv_shortcut is None:
+        return _add(x, hidden, block.conv2.bias)
+    return _add(_unbiased(block.conv_shortcut, x), hidden, block.conv2.bias + block.conv_shortcut.bias)
+
+
+def _attend(attention: Any, x: Tensor) -> Tensor:
+    """Attention of all pixels to all pixels, one head."""
+    normed = _norm_silu(x, attention.group_norm, silu=False).flatten(2).transpose(1, 2)
+    q, k, v = (layer(normed)[:, None] for layer in (attention.to_q, attention.to_k, attention.to_v))
+    mixed = attention.to_out[0](F.scaled_dot_product_attention(q, k, v)[:, 0])
+    return x + mixed.transpose(1, 2).unflatten(2, x.shape[2:])
+
+
+def _unbiased(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    return F.conv2d(x, conv.weight, None, conv.stride, conv.padding)  # pyright: ignore[reportArgumentType]
+
+
+def _norm_silu(
+    x: Tensor, norm: nn.GroupNorm, bias: Tensor | None = None, silu: bool = True, dtype: torch.dtype | None = None
+) -> Tensor:
+    """SiLU of the normalised x + bias, in `dtype` (that of x)."""
+    dtype = dtype or x.dtype
+    if _fused(x):
+        from .norm_triton import norm_silu
+
+        zero = torch.zeros_like(norm.weight) if bias is None else bias
+        return norm_silu(x, zero, norm.weight, norm.bias, norm.num_groups, norm.eps, silu, dtype)
+    x = (x if bias is None else x + bias[:, None, None]).to(dtype)
+    y = F.group_norm(x, norm.num_groups, norm.weight.to(dtype), norm.bias.to(dtype), norm.eps)
+    return F.silu(y) if silu else y
+
+
+def _add(a: Tensor, b: Tensor, bias: Tensor) -> Tensor:
+    if _fused(a):
+        from .norm_triton import add_bias
+
+        return add_bias(a, b, bias)
+    return a + (b + bias[:, None, None])
+
+
+def _upsample(x: Tensor) -> Tensor:
+    if _fused(x):
+        from .norm_triton import upsample
+
+        return upsample(x)
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+def _fused(x: Tensor) -> bool:
+    """Whether the Triton kernels take it: channels last, a power of two of them."""
+    channels = x.shape[1]
+    return fused(x) and channels & (channels - 1) == 0 and x.is_contiguous(memory_format=torch.channels_last)

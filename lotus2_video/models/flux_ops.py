@@ -1,0 +1,100 @@
+"""What lies between the matrix products of the FLUX transformer, as plain functions of tensors.
+
+On CUDA, where Triton is there, each is one pass over its data (`flux_triton`); anywhere else it is the same function in
+torch. Operands of a matrix product come out as the layer wants them, a tensor or, for layers in fp8, rows with scales.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .fp8 import Rows, quantise
+
+NORM_EPS = 1e-6
+Rope = tuple[Tensor, Tensor]
+Part = tuple[
+    Tensor, Tensor, Tensor
+]  # query, key and value [B,T,3D] side by side, and the norms' weights of query and key
+HAS_TRITON = importlib.util.find_spec("triton") is not None
+
+
+def fused(x: Tensor) -> bool:
+    """Whether the Triton kernels take it."""
+    return x.is_cuda and HAS_TRITON
+
+
+def modulate(x: Tensor, shift: Tensor, scale: Tensor, fp8: bool) -> Tensor | Rows:
+    """Layer normalisation of [B,T,D], times 1 + scale, plus shift, [D] each. fp8: as rows with scales."""
+    if fused(x):
+        from .flux_triton import modulate as kernel
+
+        return kernel(x, shift, scale, NORM_EPS, fp8)
+    y = F.layer_norm(x, x.shape[-1:], eps=NORM_EPS) * (1 + scale) + shift
+    return quantise(y) if fp8 else y
+
+
+def activate(up: Tensor, beside: Tensor | None, fp8: bool) -> Tensor | Rows:
+    """GELU (by tanh) of [B,T,M], behind the [B,T,D] `beside` it in the same row where there is one."""
+    if fused(up):
+        from .flux_triton import join
+
+        return join(beside, up, fp8)
+    y = F.gelu(up, approximate="tanh")
+    y = y if beside is None else torch.cat([beside, y], dim=2)
+    return quantise(y) if fp8 else y
+
+
+def operand(x: Tensor, fp8: bool) -> Tensor | Rows:
+    """[B,T,D] for a layer."""
+    if not fp8:
+        return x
+    if fused(x):
+        from .flux_triton import join
+
+        return join(x, None, fp8)
+    return quantise(x)
+
+
+def add_gated(x: Tensor, gate: Tensor, y: Tensor) -> Tensor:
+    """x + gate * y, [B,T,D] and [D]."""
+    if fused(x):
+        from .flux_triton import add_gated as kernel
+
+        return kernel(x, gate, y)
+    return x + gate * y
+
+
+def attend(parts: Sequence[Part], rope: Rope, heads: int) -> Tensor:
+    """Attention of the tokens of all parts, one after the other, to each other: [B,S,D].
+
+    Queries and keys are normalised (root mean square) for each head and turned by `rope`, float32 [S,D/heads/2] each.
+    """
+    q, k, v = _heads(parts, rope, heads)
+    return F.scaled_dot_product_attention(*(x.transpose(1, 2) for x in (q, k, v))).transpose(1, 2).flatten(2)
+
+
+def _heads(parts: Sequence[Part], rope: Rope, heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Query, key and value of all tokens, [B,S,heads,D/heads] each."""
+    if fused(parts[0][0]):
+        from .flux_triton import turned
+
+        return turned(parts, rope, heads, NORM_EPS)
+    split = [(qkv.unflatten(-1, (3, heads, -1)).unbind(2), norms) for qkv, *norms in parts]
+    q, k = (torch.cat([_rms_norm(x[i], norms[i]) for x, norms in split], dim=1) for i in (0, 1))
+    return _rotate(q, rope), _rotate(k, rope), torch.cat([x[2] for x, _ in split], dim=1)
+
+
+def _rms_norm(x: Tensor, weight: Tensor) -> Tensor:
+    return F.rms_norm(x, x.shape[-1:], weight, NORM_EPS)
+
+
+def _rotate(x: Tensor, rope: Rope) -> Tensor:
+    """Turns each pair of neighbouring channels of [B,T,heads,d] by its token's angle, in float32."""
+    cos, sin = (table[:, None, :] for table in rope)
+    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    return torch.stack([even * cos - odd * sin, odd * cos + even * sin], dim=-1).flatten(-2).to(x.dtype)

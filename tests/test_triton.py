@@ -1,0 +1,104 @@
+"""The Triton kernels against the same functions in torch. On a GPU; or, slowly, with TRITON_INTERPRET=1 on a CPU."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("triton", reason="triton comes with torch for CUDA")
+
+from lotus2_video.models import flux_ops, flux_triton, lotus2_vae, norm_triton  # noqa: E402
+from lotus2_video.models.fp8 import Rows  # noqa: E402
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+if not INTERPRETED and not torch.cuda.is_available():
+    pytest.skip("needs a CUDA device, or TRITON_INTERPRET=1", allow_module_level=True)
+DEVICE = "cpu" if INTERPRETED else "cuda"
+FP8 = [False] if INTERPRETED else [False, True]  # the interpreter has no e4m3, and cuts bfloat16 off
+D, HEADS = 96, 6  # neither a power of two
+
+
+@pytest.fixture(params=[torch.float32] if INTERPRETED else [torch.float32, torch.bfloat16])
+def make(request):
+    torch.manual_seed(0)
+    return lambda *shape: torch.randn(shape, device=DEVICE).to(request.param)
+
+
+def _close(found, wanted):
+    if isinstance(wanted, Rows):
+        assert found.values.dtype == torch.float8_e4m3fn
+        found, wanted = (rows.values.float() * rows.scales for rows in (found, wanted))
+        assert (found - wanted).norm() < 4e-3 * wanted.norm()
+        return
+    limit = 1e-5 if wanted.dtype == torch.float32 else 4e-3
+    assert found.dtype == wanted.dtype
+    assert found.shape == wanted.shape
+    assert (found.float() - wanted.float()).norm() < limit * wanted.float().norm()
+
+
+@pytest.fixture
+def in_torch(monkeypatch):
+    """The function of `flux_ops` without kernels."""
+    monkeypatch.setattr(flux_ops, "HAS_TRITON", False)
+    return flux_ops
+
+
+@pytest.mark.parametrize("fp8", FP8)
+def test_modulate(make, in_torch, fp8):
+    x, shift, scale = make(2, 7, D)[:, 2:], make(D), make(D)
+    _close(flux_triton.modulate(x, shift, scale, flux_ops.NORM_EPS, fp8), in_torch.modulate(x, shift, scale, fp8))
+
+
+@pytest.mark.parametrize("fp8", FP8)
+@pytest.mark.parametrize("beside", [False, True])
+def test_activate(make, in_torch, fp8, beside):
+    up, plain = make(2, 5, 4 * D), make(2, 5, D) if beside else None
+    _close(flux_triton.join(plain, up, fp8), in_torch.activate(up, plain, fp8))
+
+
+@pytest.mark.skipif(INTERPRETED, reason="the interpreter has no e4m3")
+def test_operand(make, in_torch):
+    x = make(2, 7, D)[:, 3:]
+    _close(flux_triton.join(x, None, fp8=True), in_torch.operand(x, fp8=True))
+
+
+def test_add_gated(make, in_torch):
+    x, gate, y = make(1, 5, D).expand(2, -1, -1), make(D), make(2, 5, D)
+    _close(flux_triton.add_gated(x, gate, y), in_torch.add_gated(x, gate, y))
+
+
+@pytest.mark.parametrize("lengths", [(9,), (4, 5)])
+def test_turned(make, in_torch, lengths):
+    head = D // HEADS
+    parts = [(make(2, n, 3 * D), make(head), make(head)) for n in lengths]
+    angles = torch.rand(9, head // 2, device=DEVICE) * 6
+    rope = angles.cos(), angles.sin()
+    found = flux_triton.turned(parts, rope, HEADS, flux_ops.NORM_EPS)
+    for one, other in zip(found, in_torch._heads(parts, rope, HEADS), strict=True):
+        _close(one, other)
+
+
+@pytest.mark.parametrize("silu", [False, True])
+@pytest.mark.parametrize("size", [(33, 41), (4, 5)])
+def test_norm_silu(make, silu, size):
+    x, norm = make(2, 32, *size).to(memory_format=torch.channels_last), torch.nn.GroupNorm(8, 32)
+    norm.weight.data, norm.bias.data, bias = make(32), make(32), make(32)
+    found = norm_triton.norm_silu(x, bias, norm.weight, norm.bias, 8, norm.eps, silu, torch.float32)
+    widened = norm.float()
+    _close(found, lotus2_vae._norm_silu(x.contiguous().float(), widened, bias.float(), silu).detach())
+    assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_add_bias(make):
+    a, b = (make(2, 32, 7, 9).to(memory_format=torch.channels_last) for _ in range(2))
+    bias = make(32)
+    _close(norm_triton.add_bias(a, b, bias), a + (b + bias[:, None, None]))
+
+
+def test_upsample(make):
+    x = make(2, 32, 7, 9).to(memory_format=torch.channels_last)
+    found = norm_triton.upsample(x)
+    assert torch.equal(found, torch.nn.functional.interpolate(x, scale_factor=2.0, mode="nearest"))
+    assert found.is_contiguous(memory_format=torch.channels_last)
