@@ -95,23 +95,3 @@ def test_what_it_cannot_do_is_said(predictor):
         make_predictor("mini", ModelOptions(precision="fp8"))
     with pytest.raises(UsageError, match="--device"):
         make_predictor("mini", ModelOptions(device="cuda:99"))
-
-
-def test_training_runs_and_runs_on(tmp_path, shared):
-    """The training script, on the CPU, for two steps, then from its checkpoint for one more."""
-    pytest.importorskip("torch")
-    pytest.importorskip("transformers")
-    import sys
-
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "pipelines"))
-    import train_mini
-
-    data = tmp_path / "data"
-    (data / "frames").mkdir(parents=True)
-    cv2.imwrite(str(data / "frames" / "a.jpg"), picture(0, 200, 300))
-    (data / "teacher").symlink_to(shared / "data" / "teacher")
-    words = [str(data), "--out", str(tmp_path / "ck"), "--device", "cpu", "--batch", "1", "--scale", "0.3"]
-    words += ["--density", "0.1", "--label-short", "56", "--views", str(tmp_path / "views.pt")]
-    train_mini.main([*words, "--steps", "2"])
-    train_mini.main([*words, "--steps", "1", "--export", str(tmp_path / mini.FILE)])
-    assert make_predictor("mini", ModelOptions(weights=str(tmp_path))).predict(picture(0, 64, 64)[None])[0].depth.shape
