@@ -76,14 +76,14 @@ def _rounded(value, like):
 @triton.jit
 def _scale(largest, scales, row):
     """What a row whose largest magnitude is `largest` is divided by before it becomes e4m3; kept in `scales`."""
-    scale = tl.div_rn(tl.maximum(largest, TINY), MOST)
+    scale = tl.maximum(largest, TINY) / MOST
     tl.store(scales + row, scale)
     return scale
 
 
 @triton.jit
 def _e4m3(value, scale):
-    return tl.clamp(tl.div_rn(value, tl.zeros_like(value) + scale), -MOST, MOST).to(tl.float8e4nv)
+    return tl.clamp(value * (1.0 / scale), -MOST, MOST).to(tl.float8e4nv)
 
 
 @triton.jit

@@ -101,7 +101,7 @@ def load_flux(
 def load_modulations(
     config: FluxConfig, source: Source, pooled: Tensor, timesteps: list[float], guidance: float, weights: Weights
 ) -> list[Modulation]:
-    """The modulation vectors of each timestep, computed in float32, returned in the precision of the network.
+    """The modulation vectors of each timestep, computed in the precision of the network, as published.
 
     pooled: [pooled_projection_dim] float32. timesteps: of the scheduler, which the pipeline divides by 1000 and the network
     multiplies again; guidance: multiplied by 1000 by the network. Both are rounded as the published path rounds them in its
@@ -110,12 +110,12 @@ def load_modulations(
     """
     dtype, device = DTYPES[weights], source.device
     times = torch.tensor(timesteps).to(dtype) / 1000
-    emb = _condition(config, source, pooled.to(device), times, torch.tensor([guidance]).to(dtype))
+    emb = _condition(config, source, pooled.to(device, dtype), times, torch.tensor([guidance]).to(dtype))
     active = F.silu(emb)
 
     def vectors(name: str, count: int) -> Tensor:
-        made = F.linear(active, source.weight(name).float(), source.bias(name).float())
-        return made.unflatten(1, (count, config.width)).to(dtype)
+        made = F.linear(active, source.weight(name).to(dtype), source.bias(name).to(dtype))
+        return made.unflatten(1, (count, config.width))
 
     doubles = [
         torch.cat([vectors(f"{block}.{norm}.linear", 6) for norm in ("norm1", "norm1_context")], dim=1)
@@ -130,18 +130,19 @@ def load_modulations(
 
 
 def _condition(config: FluxConfig, source: Source, pooled: Tensor, timesteps: Tensor, guidance: Tensor) -> Tensor:
-    """The embedding of timestep, guidance and pooled prompt that all modulation comes from: float32 [steps,D]."""
+    """The embedding of timestep, guidance and pooled prompt that all modulation comes from: [steps,D], as `pooled` is."""
+    dtype, device = pooled.dtype, pooled.device
 
     def embed(name: str, x: Tensor) -> Tensor:
         for part in ("linear_1", "linear_2"):
             layer = f"time_text_embed.{name}.{part}"
             x = F.silu(x) if part == "linear_2" else x
-            x = F.linear(x, source.weight(layer).float(), source.bias(layer).float())
+            x = F.linear(x, source.weight(layer).to(dtype), source.bias(layer).to(dtype))
         return x
 
-    emb = embed("timestep_embedder", _sinusoids(timesteps * 1000).to(source.device))
+    emb = embed("timestep_embedder", _sinusoids(timesteps * 1000).to(device, dtype))
     if config.guidance_embeds:
-        emb = emb + embed("guidance_embedder", _sinusoids(guidance * 1000).to(source.device))
+        emb = emb + embed("guidance_embedder", _sinusoids(guidance * 1000).to(device, dtype))
     return emb + embed("text_embedder", pooled[None])
 
 

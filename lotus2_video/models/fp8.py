@@ -26,7 +26,7 @@ class Rows(NamedTuple):
 
 def quantise(x: Tensor) -> Rows:
     scale = x.abs().amax(dim=-1, keepdim=True).float().clamp(min=TINIEST) / E4M3_MAX
-    return Rows((x.float() / scale).clamp(-E4M3_MAX, E4M3_MAX).to(torch.float8_e4m3fn), scale)
+    return Rows((x.float() * scale.reciprocal()).clamp(-E4M3_MAX, E4M3_MAX).to(torch.float8_e4m3fn), scale)
 
 
 class Fp8Linear(nn.Module):

@@ -114,9 +114,17 @@ def _resnet(block: Any, x: Tensor) -> Tensor:
 def _attend(attention: Any, x: Tensor) -> Tensor:
     """Attention of all pixels to all pixels, one head."""
     normed = _norm_silu(x, attention.group_norm, silu=False).flatten(2).transpose(1, 2)
-    q, k, v = (layer(normed)[:, None] for layer in (attention.to_q, attention.to_k, attention.to_v))
-    mixed = attention.to_out[0](F.scaled_dot_product_attention(q, k, v)[:, 0])
+    q, k, v = (layer(normed) for layer in (attention.to_q, attention.to_k, attention.to_v))
+    mixed = attention.to_out[0](_attention(q, k, v))
     return x + mixed.transpose(1, 2).unflatten(2, x.shape[2:])
+
+
+def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Of one head, [N,T,C] each. Heads this wide have no fast kernel on CUDA; whole, the products are fast, and fit."""
+    if not q.is_cuda or q.dtype == torch.float32:
+        return F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0]
+    scores = torch.bmm(q, k.transpose(1, 2), out_dtype=torch.float32).mul_(q.shape[-1] ** -0.5)
+    return torch.softmax(scores, dim=-1).to(v.dtype) @ v
 
 
 def _unbiased(conv: nn.Conv2d, x: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 BLOCK = 8192  # numbers that a program holds at a time
-PARTS = 1024  # programs a frame at most in the first pass
+PARTS = 264  # programs a frame at most in the first pass
 LINES = 32  # of their sums that are added at a time
 
 
@@ -31,7 +31,10 @@ def norm_silu(
     sums = torch.empty(frames, parts, 2, channels, device=x.device, dtype=torch.float32)
     _sum[(frames, parts)](x, bias, sums, pixels, turns, channels, rows)
     line = torch.empty(frames, 2, channels, device=x.device, dtype=torch.float32)
-    _to_line[(frames,)](sums, weight, shift, bias, line, parts, pixels, eps, channels, groups, LINES, num_warps=8)
+    lines = triton.cdiv(parts, LINES)
+    _to_line[(frames,)](
+        sums, weight, shift, bias, line, parts, lines, pixels, eps, channels, groups, LINES, num_warps=8
+    )
     out = torch.empty_like(x, dtype=dtype)  # keeps the layout
     _apply[(frames, triton.cdiv(pixels, rows))](x, line, out, pixels, channels, rows, silu)
     return out
@@ -82,14 +85,25 @@ def _sum(x, bias, sums, pixels, turns, C: tl.constexpr, ROWS: tl.constexpr):
 
 @triton.jit
 def _to_line(
-    sums, weight, shift, bias, line, parts, pixels, eps, C: tl.constexpr, GROUPS: tl.constexpr, LINES: tl.constexpr
+    sums,
+    weight,
+    shift,
+    bias,
+    line,
+    parts,
+    turns,
+    pixels,
+    eps,
+    C: tl.constexpr,
+    GROUPS: tl.constexpr,
+    LINES: tl.constexpr,
 ):
     """What normalisation does to each channel of a frame, as x * factor + offset."""
     frame = tl.program_id(0).to(tl.int64)
     channel = tl.arange(0, C)
     ones, twos = tl.zeros([LINES, C], tl.float32), tl.zeros([LINES, C], tl.float32)
-    for first in range(0, parts, LINES):
-        part = first + tl.arange(0, LINES)
+    for turn in range(turns):
+        part = turn * LINES + tl.arange(0, LINES)
         source = sums + (frame * parts + part[:, None]) * 2 * C + channel[None, :]
         ones += tl.load(source, mask=(part < parts)[:, None], other=0.0)
         twos += tl.load(source + C, mask=(part < parts)[:, None], other=0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import numpy as np
@@ -9,6 +10,11 @@ import torch
 from torch import Tensor
 
 from ..errors import UsageError
+
+
+# Memory that one stage leaves in pieces of a wrong size for the next would be a sixth of what lotus-2 takes of a card.
+# Read when the first CUDA tensor is made.
+os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
 
 
 def pick_device(name: str) -> torch.device:
