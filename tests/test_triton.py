@@ -83,12 +83,13 @@ def test_turned(make, in_torch, lengths):
 @pytest.mark.skipif(INTERPRETED, reason="the interpreter cannot count a loop's turns while it runs")
 @pytest.mark.parametrize("silu", [False, True])
 @pytest.mark.parametrize("size", [(33, 41), (4, 5)])
-def test_norm_silu(make, silu, size):
+@pytest.mark.parametrize("wide", [False, True])
+def test_norm_silu(make, silu, size, wide):
     x, norm = make(2, 32, *size).to(memory_format=torch.channels_last), torch.nn.GroupNorm(8, 32)
     norm.weight.data, norm.bias.data, bias = make(32), make(32), make(32)
-    found = norm_triton.norm_silu(x, bias, norm.weight, norm.bias, 8, norm.eps, silu, torch.float32)
-    widened = norm.float()
-    _close(found, lotus2_vae._norm_silu(x.contiguous().float(), widened, bias.float(), silu).detach())
+    dtype = torch.float32 if wide else x.dtype
+    found = norm_triton.norm_silu(x, bias, norm.weight, norm.bias, 8, norm.eps, silu, dtype)
+    _close(found, lotus2_vae._norm_silu(x.contiguous(), norm, bias, silu, dtype).detach())
     assert found.is_contiguous(memory_format=torch.channels_last)
 
 

@@ -106,9 +106,7 @@ def _resnet(block: Any, x: Tensor) -> Tensor:
     """Twice normalisation, SiLU and convolution, beside x or a convolution of it; the biases are added with what follows."""
     hidden = _unbiased(block.conv1, _norm_silu(x, block.norm1))
     hidden = _unbiased(block.conv2, _norm_silu(hidden, block.norm2, block.conv1.bias))
-    if block.conv_shortcut is None:
-        return _add(x, hidden, block.conv2.bias)
-    return _add(_unbiased(block.conv_shortcut, x), hidden, block.conv2.bias + block.conv_shortcut.bias)
+    return _add(x if block.conv_shortcut is None else block.conv_shortcut(x), hidden, block.conv2.bias)
 
 
 def _attend(attention: Any, x: Tensor) -> Tensor:
