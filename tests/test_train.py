@@ -30,8 +30,9 @@ from train.weights import export, read_weights, save_parts, start_weights  # noq
 from lotus2_video.models import mini, mini_net, mini_sharpen  # noqa: E402
 
 PACKAGED = Path(mini.__file__).parent / mini.FILE
-SMALL = """--device cpu --workers 0 --scale 0.16 --stills 24 --high 8 --label-short 56 --density 0.2 --report 1
-    --batch 2 --rendered 2 --sharpen-batch 2 --crop 48 --sharp-photos 6""".split()
+FLAGS = {"--device": "cpu", "--workers": 0, "--scale": 0.16, "--stills": 24, "--high": 8, "--label-short": 56}
+FLAGS |= {"--density": 0.2, "--batch": 2, "--rendered": 2, "--sharpen-batch": 2, "--crop": 48, "--sharp-photos": 6}
+SMALL = [str(word) for flag in FLAGS.items() for word in flag] + ["--report", "1"]
 
 
 @pytest.fixture

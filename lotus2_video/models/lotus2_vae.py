@@ -50,8 +50,8 @@ class Vae:
         moments = encoder.conv_out(_norm_silu(_middle(encoder.mid_block, x), encoder.conv_norm_out))
         if self._vae.quant_conv is not None:
             moments = self._vae.quant_conv(moments)
-        mode = moments.float().chunk(2, dim=1)[0]
-        return (mode - self.shift) * self.scaling
+        mode = moments.chunk(2, dim=1)[0]
+        return ((mode - self.shift) * self.scaling).float()  # in the network's precision, as published
 
     def decode(self, latent: Tensor) -> Tensor:
         """A normalised latent float32 [N,16,h/8,w/8] -> float32 [N,3,h,w] in [0,1]."""
