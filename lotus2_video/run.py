@@ -90,11 +90,7 @@ def run_video(
         listener.opened(source.info)
         plan = plan_outputs(source.info, job.config, job.output)
         listener.planned(plan.paths)
-        shop = (
-            nullcontext((engine, predictor))
-            if predictor
-            else workshop(job.config, engine, source.info.frames, listener.said)
-        )
+        shop = nullcontext((engine, predictor)) if predictor else workshop(job.config, engine, listener.said)
         engine, ready = stack.enter_context(shop)
         store = open_store(job.config, source.info, ready.fingerprint)
         stack.callback(store.close)
@@ -132,7 +128,7 @@ def estimate_video(path: str, **settings: Any) -> Iterator[Result]:
     with ExitStack() as stack:
         source = stack.enter_context(_open(job))
         source.audio.ignore()
-        engine, ready = stack.enter_context(workshop(config, None, source.info.frames))
+        engine, ready = stack.enter_context(workshop(config))
         walk = stack.enter_context(_walk(source, config, engine, ready, ChunkStore(), lambda line: None))
         yield from walk.results
     if walk.frames.broken is not None and not config.tolerant:
@@ -164,23 +160,20 @@ class _Walk:
 def workshop(
     config: RunConfig,
     engine: Engine | None = None,
-    frames: int | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Iterator[tuple[Engine | None, Predictor]]:
     """What runs with `config` share: the engine, None for one of each run's own in this process, and the predictor.
 
-    engine: one that is there already. frames: how many there will be, where known. say: told which engine, and why.
+    engine: one that is there already. say: told which engine, and why.
     Raises UsageError, WeightsError and EngineError.
     """
     with ExitStack() as stack:
-        if engine is not None and not engine.here:
-            frames = None  # its workers stay for the next video, of whatever length
         if engine is None and _pick_engine(config, say) == "ray":
             engine = stack.enter_context(_ray_engine(config))
         if engine is None or engine.here:
-            predictor = make_predictor(config.model, model_options(config, frames))
+            predictor = make_predictor(config.model, model_options(config))
         else:
-            predictor = Elsewhere(engine, _make_estimator(config, frames))
+            predictor = Elsewhere(engine, _make_estimator(config))
         stack.callback(predictor.close)
         yield engine, predictor
 
@@ -223,7 +216,7 @@ def _walk(
         if isinstance(predictor, Elsewhere):
             make = predictor.make
         else:
-            make = replace(_make_estimator(config, source.info.frames), ready=SharedPredictor(predictor))
+            make = replace(_make_estimator(config), ready=SharedPredictor(predictor))
         if notice := find_card(config.model).notice:
             say(notice)
         frames, waiting = _Frames(source), deque()
@@ -241,15 +234,13 @@ def _walk(
         yield _Walk(results, frames, f"{config.model} {predictor.fingerprint}")
 
 
-def _make_estimator(config: RunConfig, frames: int | None) -> MakeEstimator:
-    return MakeEstimator(config.model, model_options(config, frames), find_card(config.model))
+def _make_estimator(config: RunConfig) -> MakeEstimator:
+    return MakeEstimator(config.model, model_options(config), find_card(config.model))
 
 
-def model_options(config: RunConfig, frames: int | None) -> ModelOptions:
+def model_options(config: RunConfig) -> ModelOptions:
     sharpen = config.sharpen != "none"
-    return ModelOptions(
-        config.maps, config.weights, config.res, config.device, config.precision, frames, sharpen=sharpen
-    )
+    return ModelOptions(config.maps, config.weights, config.res, config.device, config.precision, sharpen=sharpen)
 
 
 def _make_fold(config: RunConfig) -> Fold:

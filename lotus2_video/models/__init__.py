@@ -50,8 +50,8 @@ class ModelOptions:
     """What a predictor is made from; plain values, so that it can be made in another process.
 
     kinds: maps wanted. weights: a folder, or None for the model's own place. res: short side in pixels, or None.
-    device: auto, cpu, cuda or cuda:N. precision: auto, fp32, bf16 or fp8. frames: how many there will be, None where nobody
-    knows: decides whether compiling repays itself. sharpen: whether `predict` will be asked to, so that memory is planned.
+    device: auto, cpu, cuda or cuda:N. precision: auto, fp32, bf16 or fp8. sharpen: whether `predict` will be asked to, so
+    that memory is planned.
     """
 
     kinds: tuple[Kind, ...] = ("depth",)
@@ -59,7 +59,6 @@ class ModelOptions:
     res: int | None = None
     device: str = "auto"
     precision: str = "auto"
-    frames: int | None = None
     sharpen: bool = False
 
 
