@@ -91,7 +91,15 @@ def vae_tensors(config: dict[str, Any]) -> RandomTensors:
 
     with torch.device("meta"):
         state = AutoencoderKL.from_config(config).state_dict()
-    return RandomTensors({key: tuple(t.shape) for key, t in state.items()})
+    return _UnitLatents({key: tuple(t.shape) for key, t in state.items()})
+
+
+class _UnitLatents(RandomTensors):
+    """Latents of about unit spread, as FLUX.1's are: ones seven times smaller would drown in the transformer's rounding."""
+
+    def read(self, key: str, device: torch.device) -> Tensor:
+        tensor = super().read(key, device)
+        return 7 * tensor if key == "encoder.conv_out.weight" else tensor
 
 
 class Published:

@@ -33,12 +33,12 @@ def norm_silu(
     parts = triton.cdiv(pixels, rows * turns)
     sums = torch.empty(frames, parts, 2, channels, device=x.device, dtype=torch.float32)
     _sum[(frames, parts)](x, bias, sums, pixels, turns, channels, rows)
+    out = torch.empty_like(x, dtype=dtype)  # keeps the layout
     line = torch.empty(frames, 2, channels, device=x.device, dtype=torch.float32)
     lines = triton.cdiv(parts, LINES)
     _to_line[(frames,)](
-        sums, weight, shift, line, parts, lines, pixels, eps, channels, groups, LINES, num_warps=8
+        sums, weight, shift, line, out, parts, lines, pixels, eps, channels, groups, LINES, num_warps=8
     )
-    out = torch.empty_like(x, dtype=dtype)  # keeps the layout
     _apply[(frames, triton.cdiv(pixels, rows))](x, bias, line, out, pixels, channels, rows, silu)
     return out
 
@@ -97,6 +97,7 @@ def _to_line(
     weight,
     shift,
     line,
+    like,
     parts,
     turns,
     pixels,
@@ -105,7 +106,8 @@ def _to_line(
     GROUPS: tl.constexpr,
     LINES: tl.constexpr,
 ):
-    """What normalisation does to each channel of a frame, as x * factor + offset."""
+    """What normalisation does to each channel of a frame, as x * factor + offset. Mean and deviation are rounded to the
+    dtype of `like`, as torch keeps them."""
     frame = tl.program_id(0).to(tl.int64)
     channel = tl.arange(0, C)
     ones, twos = tl.zeros([LINES, C], tl.float32), tl.zeros([LINES, C], tl.float32)
@@ -118,7 +120,8 @@ def _to_line(
     count = pixels * (C // GROUPS)
     mean = tl.sum(tl.reshape(one, [GROUPS, C // GROUPS]), axis=1) / count
     square = tl.sum(tl.reshape(two, [GROUPS, C // GROUPS]), axis=1) / count
-    inverse = 1.0 / tl.sqrt(tl.maximum(square - mean * mean, 0.0) + eps)
+    inverse = _rounded(1.0 / tl.sqrt(tl.maximum(square - mean * mean, 0.0) + eps), like)
+    mean = _rounded(mean, like)
     means = tl.reshape(tl.broadcast_to(mean[:, None], [GROUPS, C // GROUPS]), [C])
     inverses = tl.reshape(tl.broadcast_to(inverse[:, None], [GROUPS, C // GROUPS]), [C])
     factor = inverses * tl.load(weight + channel).to(tl.float32)
