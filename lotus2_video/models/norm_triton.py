@@ -14,6 +14,7 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from triton.language.extra import libdevice
 
 BLOCK = 8192  # numbers that a program holds at a time
 PARTS = 264  # programs a frame at most in the first pass
@@ -142,7 +143,7 @@ def _apply(x, bias, line, out, pixels, C: tl.constexpr, ROWS: tl.constexpr, SILU
     value = _rounded(tl.load(x + where, mask=inside, other=0.0).to(tl.float32) + before, x) * factor + offset
     if SILU:
         value = _rounded(value, out)
-        value = value * tl.sigmoid(value)
+        value = tl.div_rn(value, 1.0 + libdevice.exp(-value))  # as exact as torch's: its faster kin flip last bits
     tl.store(out + where, value.to(out.dtype.element_ty), mask=inside)
 
 
