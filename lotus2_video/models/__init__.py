@@ -175,7 +175,13 @@ def _mini_where() -> str:
 _cards: dict[str, ModelCard] = {}
 register(
     ModelCard(
-        "mini", "small, inside the package, runs anywhere", ("depth",), "Apache-2.0", False, _mini_where, _make_mini
+        "mini",
+        "small, inside the package, runs anywhere",
+        ("depth", "normal"),
+        "Apache-2.0",
+        True,
+        _mini_where,
+        _make_mini,
     )
 )
 register(

@@ -1,20 +1,23 @@
-"""The mini: our own small network, inside the package; OpenVINO on a CPU, torch in bf16 on a GPU."""
+"""The mini: our own small network, inside the package; OpenVINO on a CPU, torch on a GPU."""
 
 from __future__ import annotations
 
 import ctypes
 import hashlib
-import os
 import sys
-from collections.abc import Callable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Protocol
 
+import cv2
 import numpy as np
 
 from ..config import Kind
 from ..errors import UsageError, WeightsError
 from ..frames import Maps
-from . import ModelOptions, mini_net
+from ..ops.geometry import unit
+from ..ops.resample import shrink, upsample
+from . import ModelOptions, mini_net, mini_sharpen
 
 SHORT = 288  # pixels of the short side given to the network, unless asked otherwise
 FILE = "mini.safetensors"
@@ -27,52 +30,106 @@ def weights_path(folder: str | None = None) -> Path:
 
 
 class MiniPredictor:
-    """Depth of each frame by itself; see `mini_net` for the network. Raises WeightsError, UsageError."""
-
-    kinds: tuple[Kind, ...] = ("depth",)
+    """Depth and normals of each frame by itself, in one pass; see `mini_net` for the network and `mini_sharpen` for the
+    sharpener. It makes what its weights hold. Raises WeightsError, UsageError."""
 
     def __init__(self, options: ModelOptions):
         path = weights_path(options.weights)
         weights = load_weights(path)
-        device = _pick_device(options.device)
-        precision = _pick_precision(options.precision, device)
-        self._short = options.res or SHORT
-        self.device = device
-        self.fingerprint = f"mini-{_digest(path)}-{device.partition(':')[0]}-{precision}"
-        make = _openvino_runner if device == "cpu" else _torch_runner
-        self._run = make(weights, device, precision)
+        _check_wishes(options, weights, path)
+        self.kinds, self._sharpens = options.kinds, has_sharpener(weights)
+        self._short, self._full = options.res or SHORT, options.sharpen
+        self.device = _pick_device(options.device)
+        if options.precision == "fp8":
+            raise UsageError("the mini runs in fp32 or bf16, not fp8", "--precision")
+        self._network = _network(weights, options.kinds, options.precision, self.device)
+        made = (_digest(path), self.device.partition(":")[0], self._network.precision, *"s" * options.sharpen)
+        self.fingerprint = "-".join(("mini", *made))
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
-        """The short side at `res`, both sides the nearest multiple of the network's stride."""
-        scale = self._short / min(height, width)
-        stride = mini_net.STRIDE
-        return max(stride, round(height * scale / stride) * stride), max(stride, round(width * scale / stride) * stride)
+        """The short side at `res`, both sides the nearest multiple of the network's stride. Where the sharpener will be
+        asked for, the source's size, the short side not above its LONGEST, in multiples of its own stride."""
+        if not self._full:
+            return _sized(height, width, self._short, mini_net.STRIDE)
+        short = max(self._short, min(height, width, mini_sharpen.LONGEST))
+        return _sized(height, width, short, mini_sharpen.STRIDE)
 
     def predict(self, rgb: np.ndarray, *, sharpen: bool = False) -> list[Maps]:
+        """See `Predictor`. Where the sharpener was planned for, plain maps are enlarged to the size of the sharpened ones."""
         if sharpen:
-            raise UsageError("the mini has no detail sharpener yet", "--sharpen", "use --sharpen none")
-        return [Maps(depth=depth) for depth in self._run(rgb)]
+            return [self._sharpened(frame) for frame in rgb]
+        if not self._full:
+            return self._network.maps(rgb)
+        small = np.stack([self._small(frame) for frame in rgb])
+        maps = self._network.maps(small)
+        return [upsample(one, frame, small=seen) for one, frame, seen in zip(maps, rgb, small, strict=True)]
+
+    def _sharpened(self, rgb: np.ndarray) -> Maps:
+        if not self._sharpens:
+            raise _lacks_sharpener()
+        depth, *normal = self._network.sharpened(self._small(rgb), rgb)
+        wanted = np.clip(depth, 0, 1), unit(cv2.merge(normal))
+        return Maps(*(x if kind in self.kinds else None for kind, x in zip(mini_net.CHANNELS, wanted, strict=True)))
+
+    def _small(self, rgb: np.ndarray) -> np.ndarray:
+        """The frame as the core sees it."""
+        if not self._full:
+            return rgb
+        return shrink(rgb, _sized(rgb.shape[0], rgb.shape[1], self._short, mini_net.STRIDE))
 
     def close(self) -> None:
         pass
 
 
-Runner = Callable[[np.ndarray], np.ndarray]  # uint8 [N,h,w,3] -> disparity float32 [N,h,w] in [0,1]
+class Network(Protocol):
+    """The mini on one back end. precision: fp32 or bf16."""
+
+    precision: str
+
+    def maps(self, rgb: np.ndarray) -> list[Maps]: ...
+    def sharpened(self, small: np.ndarray, rgb: np.ndarray) -> np.ndarray: ...
+
+
+def _sized(height: int, width: int, short: int, stride: int) -> tuple[int, int]:
+    scale = short / min(height, width)
+    return max(stride, round(height * scale / stride) * stride), max(stride, round(width * scale / stride) * stride)
+
+
+def _check_wishes(options: ModelOptions, names: Iterable[str], path: Path) -> None:
+    kinds = mini_net.kinds_of(names)
+    if missing := [kind for kind in options.kinds if kind not in kinds]:
+        raise UsageError(
+            f"the weights of the mini at {path} make {' and '.join(kinds)}, not {' and '.join(missing)}", "--maps"
+        )
+    if options.sharpen and not has_sharpener(names):
+        raise _lacks_sharpener()
+
+
+def has_sharpener(names: Iterable[str]) -> bool:
+    return any(name.startswith("sharpen.") for name in names)
+
+
+def _lacks_sharpener() -> UsageError:
+    return UsageError("these weights of the mini hold no detail sharpener", "--sharpen", "use --sharpen none")
 
 
 def load_weights(path: Path) -> dict[str, np.ndarray]:
-    """The weights by name, float32. Raises WeightsError where the file is missing, broken, or not the mini's.
+    """The weights by name, float32: of depth, and of normals and of the sharpener where it has them. Raises WeightsError
+    where the file is missing, broken, or not the mini's.
 
     Large matrices are kept as int8 with one scale a row, under `NAME.rows`: half the size of half precision.
     """
     found = _read(path)
     scales = {name: found.pop(name + ROWS) for name in [*found] if name + ROWS in found}
-    for name, shape in mini_net.shapes(("depth",)).items():
+    known = mini_net.shapes(mini_net.kinds_of(found))
+    if has_sharpener(found):
+        known |= mini_net.shapes(tuple(mini_net.CHANNELS)) | mini_sharpen.shapes()
+    for name, shape in known.items():
         if name not in found:
             raise WeightsError(f"lacks {name}", path, "it is not a checkpoint of this version of the mini")
         if found[name].shape != shape:
             raise WeightsError(f"{name} has shape {found[name].shape}, not {shape}", path)
-    if extra := sorted(found.keys() - mini_net.shapes(("depth",)).keys()):
+    if extra := sorted(found.keys() - known.keys()):
         raise WeightsError(f"has {extra[0]}, which the mini does not know", path)
     weights = {name: weight.astype(np.float32) for name, weight in found.items()}
     for name, scale in scales.items():
@@ -115,48 +172,15 @@ def has_nvidia_driver() -> bool:
     return True
 
 
-def _pick_precision(precision: str, device: str) -> str:
-    if precision == "fp8":
-        raise UsageError("the mini runs in fp32 or bf16, not fp8", "--precision")
-    return {"cpu": "fp32"}.get(device, "bf16") if precision == "auto" else precision
-
-
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-def _openvino_runner(weights: dict[str, np.ndarray], device: str, precision: str) -> Runner:
-    """One picture at a time, so that a map cannot depend on its neighbours; compiled once for each picture size."""
-    import openvino as ov
+def _network(weights: dict[str, np.ndarray], kinds: Sequence[Kind], precision: str, device: str) -> Network:
+    if device == "cpu":
+        from .mini_openvino import OpenVinoMini
 
-    from .mini_openvino import build
+        return OpenVinoMini(weights, kinds, precision)
+    from .mini_torch import TorchMini, torch
 
-    core, ready = ov.Core(), {}
-    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": {"fp32": "f32"}.get(precision, precision)}
-    if threads := os.environ.get("OMP_NUM_THREADS"):  # which OpenVINO does not know; it changes no bit of a map
-        settings["INFERENCE_NUM_THREADS"] = threads
-
-    def run(rgb: np.ndarray) -> np.ndarray:
-        size = rgb.shape[1:3]
-        if size not in ready:
-            ready[size] = core.compile_model(build(weights, size), "CPU", settings).create_infer_request()
-        return np.stack([ready[size].infer([frame[None]])[0][0, 0].copy() for frame in rgb])
-
-    return run
-
-
-def _torch_runner(weights: dict[str, np.ndarray], device: str, precision: str) -> Runner:
-    import torch
-
-    from .mini_torch import core, place
-    from .torch_device import upload
-
-    dtype = torch.float32 if precision == "fp32" else torch.bfloat16
-    on_device = place({name: torch.from_numpy(weight) for name, weight in weights.items()}, torch.device(device), dtype)
-
-    @torch.inference_mode()
-    def run(rgb: np.ndarray) -> np.ndarray:
-        picture = upload(rgb, torch.device(device)).permute(0, 3, 1, 2).float() / 255
-        return core(on_device, picture, ("depth",))[0][:, 0].float().clamp(0, 1).cpu().numpy()
-
-    return run
+    return TorchMini(weights, kinds, precision, torch.device(device))

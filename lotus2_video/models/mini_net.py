@@ -11,7 +11,7 @@ unpacking 2x2 sub-pixels leaves. Trunk and neck have the shapes of DPT (Ranftl e
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from ..config import Kind
@@ -59,6 +59,12 @@ class Ops(Protocol):
     def unshuffle(self, x: Any, factor: int) -> Any:
         """[N,C*f*f,h,w] -> [N,C,h*f,w*f], channel-major as torch's pixel_shuffle."""
 
+    def clip(self, x: Any) -> Any:
+        """To [0,1]."""
+
+    def unit(self, x: Any) -> Any:
+        """[N,C,h,w], each pixel's channels divided by their length, or by 1e-4 where they are shorter."""
+
 
 def core(ops: Ops, w: Mapping[str, Any], x: Any, size: tuple[int, int], kinds: Sequence[Kind]) -> list[Any]:
     """The maps of `kinds`, in one pass: disparity [N,1,H,W], near = large, meant for [0,1] but not clipped; normals
@@ -75,6 +81,11 @@ def head(ops: Ops, w: Mapping[str, Any], kind: Kind, fused: Any, contours: Any, 
     features = ops.relu(_conv(ops, w, f"{kind}.mix", ops.add(layout, contours)))
     packed = _conv(ops, w, f"{kind}.out", features, padding=0)
     return lcm(ops, w, f"{kind}.lcm", ops.unshuffle(packed, 2))
+
+
+def finished(ops: Ops, kind: Kind, x: Any) -> Any:
+    """What `core` made, as it is given out: disparity clipped to [0,1], normals of length one."""
+    return ops.clip(x) if kind == "depth" else ops.unit(x)
 
 
 def grid(size: tuple[int, int]) -> tuple[int, int]:
@@ -146,6 +157,12 @@ def _linear(ops: Ops, w: Mapping[str, Any], name: str, x: Any) -> Any:
 
 def _norm(ops: Ops, w: Mapping[str, Any], name: str, x: Any) -> Any:
     return ops.layer_norm(x, w[f"{name}.weight"], w[f"{name}.bias"])
+
+
+def kinds_of(names: Iterable[str]) -> tuple[Kind, ...]:
+    """The maps that a checkpoint with weights of these names makes; every one makes depth."""
+    parts = {name.partition(".")[0] for name in names}
+    return tuple(kind for kind in CHANNELS if kind == "depth" or kind in parts)
 
 
 def shapes(kinds: Sequence[Kind]) -> dict[str, tuple[int, ...]]:

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
-from openvino import Model
+from openvino import Core, InferRequest, Model, Node, Output, Type
 from openvino import opset13 as op
+from openvino.utils.data_helpers.wrappers import OVDict
 
-from . import mini_net
+from ..config import Kind
+from ..frames import Maps
+from . import mini_net, mini_sharpen
+
+Size = tuple[int, int]  # (height, width) in pixels
+
+# Where matrices are int8, so are the activations before them, a scale for so many channels of a token; 0 is never. With one
+# scale for all of a token it is a tenth faster still, but the maps' own flicker grows by up to an eighth.
+_SETTINGS = {
+    "fp32": {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"},
+    "bf16": {"INFERENCE_PRECISION_HINT": "bf16", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "64"},
+}
 
 
 class OpenVinoOps:
-    """See `mini_net.Ops`. Weights come as numpy arrays and become constants of the graph."""
+    """See `mini_net.Ops`. Weights come as numpy arrays and become constants of the graph. int8: the matrices, a scale a row,
+    which is how most of them are kept, so that nothing is lost."""
+
+    def __init__(self, int8: bool = False):
+        self._int8 = int8
 
     def conv(self, x: Any, weight: Any, bias: Any, stride: int = 1, padding: int = 0) -> Any:
         pads = [padding, padding]
@@ -21,7 +39,13 @@ class OpenVinoOps:
         return op.add(y, op.constant(bias.reshape(1, -1, 1, 1)))
 
     def linear(self, x: Any, weight: Any, bias: Any) -> Any:
-        return op.add(op.matmul(x, op.constant(weight), False, True), op.constant(bias))
+        return op.add(op.matmul(x, self._matrix(weight), False, True), op.constant(bias))
+
+    def _matrix(self, weight: np.ndarray) -> Any:
+        if not self._int8:
+            return op.constant(weight)
+        scale = np.maximum(np.abs(weight).max(1, keepdims=True), np.float32(1e-12)) / np.float32(127)
+        return op.multiply(op.convert(op.constant(np.round(weight / scale).astype(np.int8)), "f32"), op.constant(scale))
 
     def layer_norm(self, x: Any, weight: Any, bias: Any) -> Any:
         unit = op.mvn(x, op.constant(np.array([2], np.int64)), True, 1e-6, "inside_sqrt")
@@ -36,8 +60,8 @@ class OpenVinoOps:
     def add(self, a: Any, b: Any) -> Any:
         return op.add(a, b)
 
-    def scale(self, x: Any, factor: float) -> Any:
-        return op.multiply(_node(x), op.constant(np.float32(factor)))
+    def scale(self, x: Any, factor: Any) -> Any:
+        return op.multiply(_node(x), factor if isinstance(factor, Node | Output) else op.constant(np.float32(factor)))
 
     def attention(self, qkv: Any, heads: int) -> Any:
         split = op.reshape(qkv, _ints(0, 0, 3, heads, mini_net.TRUNK // heads), True)
@@ -67,15 +91,88 @@ class OpenVinoOps:
     def unshuffle(self, x: Any, factor: int) -> Any:
         return op.depth_to_space(x, "depth_first", factor)
 
+    def clip(self, x: Any) -> Any:
+        return op.clamp(x, 0.0, 1.0)
 
-def build(weights: Mapping[str, np.ndarray], size: tuple[int, int]) -> Model:
-    """The network for one picture: uint8 [1,H,W,3] -> disparity float32 [1,1,H,W], clipped to [0,1]."""
-    rgb = op.parameter([1, *size, 3], np.uint8, name="rgb")
+    def unit(self, x: Any) -> Any:
+        return op.normalize_l2(x, _ints(1), 1e-8, "max")
+
+
+class OpenVinoMini:
+    """The mini on a CPU: one picture at a time, so that a map cannot depend on its neighbours; compiled once for each size.
+
+    weights: float32 by name. kinds: of the maps it makes. precision: "fp32"; "bf16", which is bfloat16 with the trunk's
+    matrix products in int8, at more than twice the speed on a CPU that has the instructions; "auto": bf16 on such a CPU.
+    """
+
+    def __init__(self, weights: Mapping[str, np.ndarray], kinds: Sequence[Kind], precision: str):
+        self._weights, self._kinds, self._core = weights, kinds, Core()
+        native = self._core.get_property("CPU", "INFERENCE_PRECISION_HINT") == Type.bf16
+        self.precision = precision if precision != "auto" else "bf16" if native else "fp32"
+        self._ops = OpenVinoOps(int8=self.precision == "bf16")
+        self._ready = cache(self._compile)
+
+    def maps(self, rgb: np.ndarray) -> list[Maps]:
+        """uint8 [N,h,w,3], sides multiples of the network's stride -> N Maps of that size."""
+        request = self._ready(self._whole, rgb.shape[1:3])
+        return [self._given(request.infer([frame[None]])) for frame in rgb]
+
+    def sharpened(self, small: np.ndarray, rgb: np.ndarray) -> np.ndarray:
+        """float32 [MAPS,H,W], as `mini_sharpen.follow` ends. rgb: uint8 [H,W,3], sides multiples of the sharpener's stride.
+        small: uint8 [h,w,3], the same for the core."""
+        size, small_size = rgb.shape[:2], small.shape[:2]
+        start = self._ready(self._start, small_size, size).infer([small[None]])[0]
+
+        def velocity(tile: mini_sharpen.Tile, maps: np.ndarray, t: float) -> np.ndarray:
+            pieces = [rgb[None, tile.rows, tile.columns], tile.of(start), tile.of(maps), np.array([t], np.float32)]
+            return self._ready(self._velocity, tile.size).infer([np.ascontiguousarray(p) for p in pieces])[0]
+
+        return mini_sharpen.follow(velocity, start, mini_sharpen.tiles(size))[0]
+
+    def _given(self, found: OVDict) -> Maps:
+        arrays = {kind: x[0].copy() for kind, x in zip(self._kinds, found.values(), strict=True)}
+        return Maps(arrays["depth"][..., 0] if "depth" in arrays else None, arrays.get("normal"))
+
+    def _whole(self, size: Size) -> Model:
+        """uint8 [1,H,W,3] -> for each kind float32, disparity [1,H,W,1] in [0,1], unit normals [1,H,W,3]."""
+        rgb = _picture(size)
+        maps = mini_net.core(self._ops, self._weights, _normalised(rgb), size, self._kinds)
+        done = [mini_net.finished(self._ops, kind, x) for kind, x in zip(self._kinds, maps, strict=True)]
+        return _model([op.transpose(x, _ints(0, 2, 3, 1)) for x in done], [rgb])
+
+    def _start(self, size: Size, full: Size) -> Model:
+        """uint8 [1,H,W,3] of `size` -> float32 [1,MAPS,H,W] of `full` size, where sharpening begins."""
+        rgb = _picture(size)
+        maps = mini_net.core(self._ops, self._weights, _normalised(rgb), size, tuple(mini_net.CHANNELS))
+        return _model([mini_sharpen.start_maps(self._ops, maps, full)], [rgb])
+
+    def _velocity(self, size: Size) -> Model:
+        """uint8 [1,H,W,3], start and maps float32 [1,MAPS,H,W], time float32 [1] -> velocity float32 [1,MAPS,H,W]."""
+        rgb, t = _picture(size), op.parameter([1], np.float32)
+        start, maps = (op.parameter([1, mini_sharpen.MAPS, *size], np.float32) for _ in range(2))
+        moved = mini_sharpen.velocity(self._ops, self._weights, _normalised(rgb), start, maps, t, size)
+        return _model([moved], [rgb, start, maps, t])
+
+    def _compile(self, make: Callable[..., Model], *sizes: Size) -> InferRequest:
+        settings = {"PERFORMANCE_HINT": "LATENCY"} | _SETTINGS[self.precision]
+        if threads := os.environ.get("OMP_NUM_THREADS"):  # which OpenVINO does not know; it changes no bit of a map
+            settings["INFERENCE_NUM_THREADS"] = threads
+        return self._core.compile_model(make(*sizes), "CPU", settings).create_infer_request()
+
+
+def _picture(size: Size) -> Any:
+    return op.parameter([1, *size, 3], np.uint8, name="rgb")
+
+
+def _normalised(rgb: Any) -> Any:
+    """uint8 [1,H,W,3] -> float32 [1,3,H,W], as the trunk was trained."""
     mean, std = (255 * np.array(v, np.float32).reshape(1, 3, 1, 1) for v in (mini_net.MEAN, mini_net.STD))
     x = op.transpose(op.convert(rgb, "f32"), _ints(0, 3, 1, 2))
-    x = op.multiply(op.subtract(x, op.constant(mean)), op.constant(1 / std))
-    depth = op.clamp(mini_net.core(OpenVinoOps(), weights, x, size, ("depth",))[0], 0.0, 1.0)
-    return Model([op.result(depth)], [rgb], "mini")  # pyright: ignore[reportGeneralTypeIssues]
+    return op.multiply(op.subtract(x, op.constant(mean)), op.constant(1 / std))
+
+
+def _model(results: Sequence[Any], inputs: Sequence[Any]) -> Model:
+    return Model([op.result(x) for x in results], [*inputs], "mini")  # pyright: ignore[reportGeneralTypeIssues]
 
 
 def _ints(*values: int) -> Any:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..config import Kind
-from . import mini_net
+from ..frames import Maps
+from . import mini_net, mini_sharpen
+from .torch_device import upload
 
 
 class TorchOps:
@@ -62,14 +66,21 @@ class TorchOps:
     def unshuffle(self, x: Tensor, factor: int) -> Tensor:
         return F.pixel_shuffle(x, factor)
 
+    def clip(self, x: Tensor) -> Tensor:
+        return x.clamp(0, 1)
+
+    def unit(self, x: Tensor) -> Tensor:
+        return F.normalize(x, dim=1, eps=1e-4)
+
 
 # What makes the maps themselves is in float32 whatever the rest, so that slow slopes show no bands.
-FINE = ("edges.", "depth.", "normal.")
+FINE = ("edges.", "depth.", "normal.", "sharpen.out.")
 
 
 def place(weights: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
-    """The weights on a device, in `dtype` but for the FINE ones."""
-    return {k: v.to(device, torch.float32 if k.startswith(FINE) else dtype) for k, v in weights.items()}
+    """The weights on a device, in `dtype` but for the FINE ones; those of convolutions with channels last, as GPUs want."""
+    placed = {k: v.to(device, torch.float32 if k.startswith(FINE) else dtype) for k, v in weights.items()}
+    return {k: v.contiguous(memory_format=torch.channels_last) if v.ndim == 4 else v for k, v in placed.items()}
 
 
 def core(weights: Mapping[str, Tensor], rgb: Tensor, kinds: Sequence[Kind]) -> list[Tensor]:
@@ -83,3 +94,54 @@ def normalised(rgb: Tensor) -> Tensor:
     """As the trunk was trained: by the mean and the standard deviation of ImageNet."""
     mean, std = (rgb.new_tensor(v).view(1, 3, 1, 1) for v in (mini_net.MEAN, mini_net.STD))
     return (rgb - mean) / std
+
+
+class TorchMini:
+    """The mini in torch, on a GPU or a CPU. weights: float32 by name. kinds: of the maps it makes. precision: "fp32" or "bf16"
+    ("auto" on a GPU)."""
+
+    def __init__(self, weights: Mapping[str, np.ndarray], kinds: Sequence[Kind], precision: str, device: torch.device):
+        self.precision = "bf16" if precision == "auto" else precision
+        self._dtype = torch.float32 if self.precision == "fp32" else torch.bfloat16
+        self._kinds, self._device = tuple(kinds), device
+        self._weights = place({k: torch.from_numpy(v) for k, v in weights.items()}, device, self._dtype)
+
+    @torch.inference_mode()
+    def maps(self, rgb: np.ndarray) -> list[Maps]:
+        """uint8 [N,h,w,3], sides multiples of the network's stride -> N Maps of that size."""
+        given = zip(self._kinds, self(upload(rgb, self._device)), strict=True)
+        found = {kind: x.permute(0, 2, 3, 1).contiguous().cpu().numpy() for kind, x in given}
+        depth, normal = found.get("depth"), found.get("normal")
+        return [
+            Maps(None if depth is None else depth[i, ..., 0], None if normal is None else normal[i])
+            for i in range(len(rgb))
+        ]
+
+    def __call__(self, rgb: Tensor) -> list[Tensor]:
+        """uint8 [N,h,w,3] on the device -> for each kind float32 [N,C,h,w] there: disparity in [0,1], unit normals. For many
+        frames of one size `torch.compile` makes it faster."""
+        maps = core(self._weights, pixels(rgb), self._kinds)
+        return [mini_net.finished(TorchOps(), kind, x.float()) for kind, x in zip(self._kinds, maps, strict=True)]
+
+    @torch.inference_mode()
+    def sharpened(self, small: np.ndarray, rgb: np.ndarray) -> np.ndarray:
+        """float32 [MAPS,H,W], as `mini_sharpen.follow` ends. rgb: uint8 [H,W,3], sides multiples of the sharpener's stride.
+        small: uint8 [h,w,3], the same for the core."""
+        size = (rgb.shape[0], rgb.shape[1])
+        x, seen = (pixels(upload(picture[None], self._device)) for picture in (rgb, small))
+        x, maps = normalised(x), core(self._weights, seen, tuple(mini_net.CHANNELS))
+        start = mini_sharpen.start_maps(TorchOps(), [m.float() for m in maps], size)
+
+        def velocity(tile: mini_sharpen.Tile, maps: Tensor, t: float) -> Tensor:
+            seen, begun, gone = (tile.of(piece) for piece in (x, start, maps))
+            return mini_sharpen.velocity(TorchOps(), self._weights, seen, begun, gone, t, tile.size).float()
+
+        tiles = [
+            replace(tile, weight=torch.from_numpy(tile.weight).to(self._device)) for tile in mini_sharpen.tiles(size)
+        ]
+        return mini_sharpen.follow(velocity, start, tiles)[0].cpu().numpy()
+
+
+def pixels(rgb: Tensor) -> Tensor:
+    """uint8 [N,h,w,3] -> float32 [N,3,h,w] in [0,1]."""
+    return rgb.permute(0, 3, 1, 2).float() / 255
