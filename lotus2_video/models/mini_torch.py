@@ -92,8 +92,13 @@ def core(weights: Mapping[str, Tensor], rgb: Tensor, kinds: Sequence[Kind]) -> l
 
 def normalised(rgb: Tensor) -> Tensor:
     """As the trunk was trained: by the mean and the standard deviation of ImageNet."""
-    mean, std = (rgb.new_tensor(v).view(1, 3, 1, 1) for v in (mini_net.MEAN, mini_net.STD))
+    mean, std = _constants(rgb.device)
     return (rgb - mean) / std
+
+
+def _constants(device: torch.device) -> tuple[Tensor, Tensor]:
+    mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (mini_net.MEAN, mini_net.STD))
+    return mean, std
 
 
 class TorchMini:
@@ -105,6 +110,7 @@ class TorchMini:
         self._dtype = torch.float32 if self.precision == "fp32" else torch.bfloat16
         self._kinds, self._device = tuple(kinds), device
         self._weights = place({k: torch.from_numpy(v) for k, v in weights.items()}, device, self._dtype)
+        self._mean, self._std = _constants(device)
 
     @torch.inference_mode()
     def maps(self, rgb: np.ndarray) -> list[Maps]:
@@ -118,9 +124,9 @@ class TorchMini:
         ]
 
     def __call__(self, rgb: Tensor) -> list[Tensor]:
-        """uint8 [N,h,w,3] on the device -> for each kind float32 [N,C,h,w] there: disparity in [0,1], unit normals. For many
-        frames of one size `torch.compile` makes it faster."""
-        maps = core(self._weights, pixels(rgb), self._kinds)
+        """uint8 [N,h,w,3] on the device -> for each kind float32 [N,C,h,w] there: disparity in [0,1], unit normals. It waits
+        for nothing, so `torch.compile` or a CUDA graph may take it whole, for many frames of one size."""
+        maps = mini_net.core(TorchOps(), self._weights, self._seen(rgb), (rgb.shape[1], rgb.shape[2]), self._kinds)
         return [mini_net.finished(TorchOps(), kind, x.float()) for kind, x in zip(self._kinds, maps, strict=True)]
 
     @torch.inference_mode()
@@ -128,8 +134,9 @@ class TorchMini:
         """float32 [MAPS,H,W], as `mini_sharpen.follow` ends. rgb: uint8 [H,W,3], sides multiples of the sharpener's stride.
         small: uint8 [h,w,3], the same for the core."""
         size = (rgb.shape[0], rgb.shape[1])
-        x, seen = (pixels(upload(picture[None], self._device)) for picture in (rgb, small))
-        x, maps = normalised(x), core(self._weights, seen, tuple(mini_net.CHANNELS))
+        x, seen = (self._seen(upload(picture[None], self._device)) for picture in (rgb, small))
+        kinds = tuple(mini_net.CHANNELS)
+        maps = mini_net.core(TorchOps(), self._weights, seen, (small.shape[0], small.shape[1]), kinds)
         start = mini_sharpen.start_maps(TorchOps(), [m.float() for m in maps], size)
 
         def velocity(tile: mini_sharpen.Tile, maps: Tensor, t: float) -> Tensor:
@@ -141,7 +148,6 @@ class TorchMini:
         ]
         return mini_sharpen.follow(velocity, start, tiles)[0].cpu().numpy()
 
-
-def pixels(rgb: Tensor) -> Tensor:
-    """uint8 [N,h,w,3] -> float32 [N,3,h,w] in [0,1]."""
-    return rgb.permute(0, 3, 1, 2).float() / 255
+    def _seen(self, rgb: Tensor) -> Tensor:
+        """uint8 [N,h,w,3] -> float32 [N,3,h,w], as the trunk was trained."""
+        return (rgb.permute(0, 3, 1, 2).float() / 255 - self._mean) / self._std
