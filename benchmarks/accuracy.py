@@ -1,10 +1,12 @@
 """How right a model is, frame by frame, on sequences with known geometry, and beside a peer in the same run.
 
-    python benchmarks/accuracy.py SEQUENCE... [--model mini] [--peer FOLDER] [--every N] [--pictures OUT]
+    python benchmarks/accuracy.py SEQUENCE... [--model mini] [--maps depth,normal] [--sharpen] [--peer FOLDER] [--every N]
+        [--pictures OUT]
 
 Each frame's disparity is fitted to the truth by a scale and a shift of its own, as in the published Lotus-2 evaluation.
-Prints a table and, last, one JSON line. --peer is a depth-estimation model of transformers, run at its own default size.
---pictures writes a contact sheet a sequence: picture, truth, the model, its error.
+Prints a table and, last, one JSON line. --sharpen measures the model with its detail sharpener too, beside itself without;
+--peer is a depth-estimation model of transformers, run at its own default size.
+--pictures writes a contact sheet a sequence: picture, truth, the model (sharpened, if asked for), its error, its normals.
 """
 
 from __future__ import annotations
@@ -77,13 +79,14 @@ def draw(estimate: Estimate, sequence: Sequence, path: Path, count: int = 6) -> 
 
 def table(rows: list[tuple[str, str, dict[str, float]]]) -> str:
     lines = [
-        f"{'sequence':18}{'model':12}{'AbsRel':>8}{'delta1':>8}{'delta2':>8}{'delta3':>8}{'edge F1':>9}{'normal':>8}"
+        f"{'sequence':18}{'model':18}{'AbsRel':>8}{'delta1':>8}{'delta2':>8}{'delta3':>8}{'edge F1':>9}"
+        f"{'normal':>8}{'in 11':>8}"
     ]
     for sequence, model, score in rows:
         cells = [score[k] for k in ("absrel", "delta1", "delta2", "delta3")]
-        line = f"{sequence:18}{model:12}" + "".join(f"{cell:8.4f}" for cell in cells)
-        line += "".join(f"{score[k]:{w}}" if k in score else f"{'-':>{w.split('.')[0]}}"
-                        for k, w in (("boundary_f1", "9.4f"), ("normal_mean", "8.2f")))  # fmt: skip
+        line = f"{sequence:18}{model:18}" + "".join(f"{cell:8.4f}" for cell in cells)
+        rest = (("boundary_f1", "9.4f"), ("normal_mean", "8.2f"), ("normal_within_11.25", "8.3f"))
+        line += "".join(f"{score[k]:{w}}" if k in score else f"{'-':>{w.split('.')[0]}}" for k, w in rest)
         lines.append(line)
     return "\n".join(lines)
 
@@ -92,6 +95,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sequences", nargs="+", type=Path)
     parser.add_argument("--model", default="mini")
+    parser.add_argument("--maps", default="depth,normal", help="of the model")
+    parser.add_argument("--sharpen", action="store_true")
     parser.add_argument("--weights")
     parser.add_argument("--res", type=int)
     parser.add_argument("--device", default="auto")
@@ -99,26 +104,46 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--pictures", type=Path)
     options = parser.parse_args()
-    models = {
-        options.model: ours(options.model, ModelOptions(("depth",), options.weights, options.res, options.device))
-    }
-    if options.peer:
-        models["peer"] = transformers_model(options.peer)
-    rows, ratios = [], {}
+    models = _models(options)
+    drawn = f"{options.model}, sharpened" if options.sharpen else options.model
+    rows, over = [], {}
     for folder in options.sequences:
         sequence = load(folder, options.every)
         scores = {name: measure(estimate, sequence) for name, estimate in models.items()}
         rows += [(sequence.name, name, score) for name, score in scores.items()]
-        if options.peer:
-            ratios[sequence.name] = scores[options.model]["absrel"] / scores["peer"]["absrel"]
+        over[sequence.name] = _over(scores, options.model)
         if options.pictures:
             options.pictures.mkdir(parents=True, exist_ok=True)
-            draw(models[options.model], sequence, options.pictures / f"{sequence.name}.png")
+            draw(models[drawn], sequence, options.pictures / f"{sequence.name}.png")
     print(table(rows))
-    for name, ratio in ratios.items():
-        print(f"{name}: AbsRel {ratio:.2f} times the peer's")
+    for name, ratios in over.items():
+        for what, ratio in ratios.items():
+            print(f"{name}: {what} {ratio:.3f}")
     report = [{"sequence": s, "model": m} | score for s, m, score in rows]
-    print(json.dumps({"benchmark": "accuracy", "scores": report, "absrel_over_peer": ratios}))
+    print(json.dumps({"benchmark": "accuracy", "scores": report, "over": over}))
+
+
+def _models(options: argparse.Namespace) -> dict[str, Estimate]:
+    kinds = tuple(options.maps.split(","))
+    models = {}
+    for sharpen in (False, True) if options.sharpen else (False,):
+        more = ModelOptions(kinds, options.weights, options.res, options.device, sharpen=sharpen)
+        models[options.model + (", sharpened" if sharpen else "")] = ours(options.model, more)
+    if options.peer:
+        models["peer"] = transformers_model(options.peer)
+    return models
+
+
+def _over(scores: dict[str, dict[str, float]], model: str) -> dict[str, float]:
+    """The model's AbsRel over the peer's, and what the sharpener changes."""
+    plain, found = scores[model], {}
+    if "peer" in scores:
+        found["AbsRel over the peer's"] = plain["absrel"] / scores["peer"]["absrel"]
+    if sharp := scores.get(f"{model}, sharpened"):
+        found["AbsRel, sharpened over not"] = sharp["absrel"] / plain["absrel"]
+        if plain.get("boundary_f1"):
+            found["boundary F1, sharpened over not"] = sharp["boundary_f1"] / plain["boundary_f1"]
+    return found
 
 
 if __name__ == "__main__":

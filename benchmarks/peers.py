@@ -13,12 +13,13 @@ Estimate = Callable[[np.ndarray], dict[str, np.ndarray]]  # uint8 [H,W,3] -> {"d
 
 
 def ours(model: str, options: ModelOptions | None = None) -> Estimate:
-    """One of our models, per frame, at its default size."""
-    predictor = make_predictor(model, options or ModelOptions())
+    """One of our models, per frame, at its default size; with its sharpener if the options ask for that."""
+    options = options or ModelOptions()
+    predictor = make_predictor(model, options)
 
     def estimate(rgb: np.ndarray) -> dict[str, np.ndarray]:
         small = shrink(rgb, predictor.input_size(*rgb.shape[:2]))
-        maps = predictor.predict(small[None])[0]
+        maps = predictor.predict(small[None], sharpen=options.sharpen)[0]
         return {name: value for name, value in vars(maps).items() if value is not None}
 
     return estimate
