@@ -1,10 +1,12 @@
 """How fast and how lean the command is on this machine, as ratios measured in one run.
 
     python benchmarks/throughput.py [--teacher FOLDER] [--frames 300] [--rows model,command,memory,startup]
+    python benchmarks/throughput.py --rows gpu [--teacher FOLDER] [--batches 64,128,256] [--tiny]
 
-Rows: the whole command over the model alone on the same frames (a 720p film made here); the model alone over a teacher run
-by transformers in torch at its own default size, and over the same teacher through OpenVINO at 224x392 (both need
---teacher); upsampling over the model; peak memory at 2,000 frames over 200; `--version` and `--help` over `python -c pass`.
+Rows: the model alone, depth and depth with normals, and beside it, with --teacher, the teacher run by transformers in torch
+at its own default size and through OpenVINO at 224x392; the whole command over the model alone on the same frames (a 720p
+film made here); upsampling over the model; peak memory at 2,000 frames over 200; `--version` and `--help` over `python -c
+pass`; and, only when asked for, the model on a GPU beside the teacher compiled there, see `mini_gpu.py`.
 Prints a table and, last, one JSON line. Each figure is the median of several takes.
 """
 
@@ -28,6 +30,7 @@ import cv2
 import numpy as np
 
 from lotus2_video import Maps, ModelOptions, make_predictor, open_source
+from lotus2_video.config import Kind
 from lotus2_video.ops.resample import shrink, upsample
 
 COMMAND = [sys.executable, "-m", "lotus2_video.cli"]
@@ -35,12 +38,13 @@ COMMAND = [sys.executable, "-m", "lotus2_video.cli"]
 
 def median_seconds(work: Callable[[], object], takes: int) -> float:
     work()  # the first take compiles and warms caches
-    times = []
-    for _ in range(takes):
-        begin = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - begin)
-    return statistics.median(times)
+    return statistics.median(seconds(work) for _ in range(takes))
+
+
+def seconds(work: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
 
 
 def film(path: Path, source: Path | None, frames: int) -> Path:
@@ -72,11 +76,33 @@ def small_frames(path: Path, size: tuple[int, int]) -> list[np.ndarray]:
         return [shrink(frame.rgb, size) for frame in source]
 
 
-def model_rate(size: tuple[int, int], takes: int = 5) -> float:
-    """Frames a second of the mini alone, fed frames of `size` one after another."""
-    predictor = make_predictor("mini", ModelOptions(device="cpu"))
-    frames = np.random.default_rng(0).integers(0, 256, (20, *size, 3), dtype=np.uint8)
-    return len(frames) / median_seconds(lambda: predictor.predict(frames), takes)
+Work = tuple[Callable[[], object], int]  # and how many frames it does
+
+
+def model_rates(teacher: str | None) -> dict[str, float]:
+    """Frames a second on the CPU, one frame after another: the mini, and the teacher beside it, in turn."""
+    works = {
+        "depth_224x384": mini_work(("depth",), "auto", (224, 384)),
+        "depth": mini_work(("depth",), "auto"),
+        "depth_normal": mini_work(("depth", "normal"), "auto"),
+        "depth_normal_fp32": mini_work(("depth", "normal"), "fp32"),
+    } | (teacher_works(teacher) if teacher else {})
+    for work, _ in works.values():
+        work()  # the first take compiles and warms caches
+    takes = [{name: seconds(work) / frames for name, (work, frames) in works.items()} for _ in range(5)]
+    rates = {f"{name}_fps": 1 / statistics.median(take[name] for take in takes) for name in works}
+    ours = [name for name in works if name.startswith("depth") and teacher]
+    return rates | {
+        f"{name}_over_teacher": statistics.median(take["teacher_torch"] / take[name] for take in takes) for name in ours
+    }
+
+
+def mini_work(kinds: tuple[Kind, ...], precision: str, size: tuple[int, int] | None = None) -> Work:
+    """Frames one after another through the mini, at its default size for 16:9 unless said otherwise."""
+    predictor = make_predictor("mini", ModelOptions(kinds=kinds, device="cpu", precision=precision))
+    shape = (20, *(size or predictor.input_size(720, 1280)), 3)
+    frames = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    return lambda: predictor.predict(frames), len(frames)
 
 
 def run_command(clip: Path, out: Path, *words: str) -> float:
@@ -110,16 +136,13 @@ def upsampling_over_model() -> dict[str, float]:
     return {"upsample_1080p_ms": 1000 * up, "model_ms": 1000 * model, "ratio": up / model}
 
 
-def teacher_rates(folder: str) -> dict[str, float]:
-    """Frames a second of the teacher: in torch at 518x924 (its default for 16:9), and through OpenVINO at 224x392."""
+def teacher_works(folder: str) -> dict[str, Work]:
+    """The teacher in torch at 518x924 (its default for 16:9), and through OpenVINO at 224x392 in the precision it picks."""
     import openvino as ov
     import torch
     from transformers import AutoModelForDepthEstimation
 
     network = AutoModelForDepthEstimation.from_pretrained(folder).float().eval()
-    with torch.inference_mode():
-        picture = torch.randn(1, 3, 518, 924)
-        torch_seconds = median_seconds(lambda: network(picture), 3)
 
     class Depth(torch.nn.Module):
         def __init__(self) -> None:
@@ -131,9 +154,12 @@ def teacher_rates(folder: str) -> dict[str, float]:
 
     example = torch.randn(1, 3, 224, 392)
     converted = ov.convert_model(Depth(), example_input=example, input=[1, 3, 224, 392])
-    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-    request = ov.Core().compile_model(converted, "CPU", settings).create_infer_request()
-    return {"torch": 1 / torch_seconds, "openvino": 1 / median_seconds(lambda: request.infer([example.numpy()]), 9)}
+    request = ov.Core().compile_model(converted, "CPU", {"PERFORMANCE_HINT": "LATENCY"}).create_infer_request()
+    picture, frames = torch.randn(1, 3, 518, 924), 10
+    return {
+        "teacher_torch": (torch.inference_mode()(lambda: network(picture)), 1),
+        "teacher_openvino": (lambda: [request.infer([example.numpy()]) for _ in range(frames)], frames),
+    }
 
 
 def peak_memory(clip: Path, out: Path) -> float:
@@ -148,11 +174,11 @@ def peak_memory(clip: Path, out: Path) -> float:
 
 
 def startup_over_python() -> dict[str, float]:
-    def seconds(words: list[str]) -> float:
+    def start(words: list[str]) -> float:
         return median_seconds(lambda: subprocess.run(words, check=True, stdout=subprocess.DEVNULL), 9)
 
-    bare = seconds([sys.executable, "-c", "pass"])
-    version, usage = (seconds(["lotus2-video", flag]) / bare for flag in ("--version", "--help"))
+    bare = start([sys.executable, "-c", "pass"])
+    version, usage = (start(["lotus2-video", flag]) / bare for flag in ("--version", "--help"))
     return {"python_ms": 1000 * bare, "version_ratio": version, "help_ratio": usage}
 
 
@@ -162,17 +188,21 @@ def main() -> None:
     parser.add_argument("--clip", type=Path, help="a film to make the 720p film from (default: a drifting pattern)")
     parser.add_argument("--frames", type=int, default=600)
     parser.add_argument("--rows", default="model,command,upsample,memory,startup")
+    parser.add_argument("--batches", default="128", help="of the row gpu: frames at once, several with commas between")
+    parser.add_argument(
+        "--tiny", action="store_true", help="the row gpu at toy size on the CPU: does the benchmark work?"
+    )
     options = parser.parse_args()
     rows, found = options.rows.split(","), {}
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         if "model" in rows:
-            default = make_predictor("mini", ModelOptions(device="cpu")).input_size(720, 1280)
-            found["model"] = {"fps_224x384": model_rate((224, 384)), "fps_default_16x9": model_rate(default)}
-            if options.teacher:
-                rates = teacher_rates(options.teacher)
-                found["model"] |= {f"teacher_{name}_fps": rate for name, rate in rates.items()}
-                found["model"] |= {f"over_teacher_{n}": found["model"]["fps_224x384"] / r for n, r in rates.items()}
+            found["model"] = model_rates(options.teacher)
+        if "gpu" in rows:
+            from mini_gpu import gpu_rates
+
+            batches = [int(batch) for batch in options.batches.split(",")]
+            found["gpu"] = gpu_rates(options.teacher, batches, options.tiny)
         if "command" in rows:
             clip = film(work / "clip.mp4", options.clip, options.frames)
             found["command_over_model"] = command_over_model(clip, options.frames, work)

@@ -214,3 +214,16 @@ def test_precision_is_named(folder):
     assert make_predictor("mini", ModelOptions(weights=folder(), device="cpu")).fingerprint in {
         predictor.fingerprint for predictor in made.values()
     }
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_benchmark_of_the_gpu_works_at_toy_size(monkeypatch):
+    """It also shows that the whole of the network can be compiled, with nothing left outside."""
+    for module in ("torch", "transformers"):
+        pytest.importorskip(module)
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[1] / "benchmarks")
+    from mini_gpu import gpu_rates
+
+    rates = gpu_rates(None, [2], tiny=True)
+    assert min(rates.values()) > 0
+    assert {"depth_2", "depth_normal_2", "depth_normal_2_compiled", "teacher_compiled", "over_teacher"} <= rates.keys()
