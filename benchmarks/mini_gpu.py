@@ -21,17 +21,18 @@ def gpu_rates(teacher: str | None, batches: list[int], tiny: bool = False) -> Ra
     """Frames a second, the median of takes in turn, so that a card that slows down slows both.
 
     Of each batch the mini at its default size for 16:9, depth alone and with normals, op by op, as a CUDA graph
-    (`graphed`) and `compiled`; of the first batch the teacher in bfloat16, compiled, at 224x392 (random weights where no folder is
-    given). tiny: toy sizes on the CPU, where nothing is really compiled: does the benchmark work?
+    (`graphed`) and `compiled`; of the first batch the teacher in bfloat16, compiled, at 224x392 (random weights where no
+    folder is given). tiny: toy sizes on the CPU, where nothing is really compiled: does the benchmark work?
     """
     device = torch.device("cpu" if tiny else "cuda")
     size, small = ((48, 64), (28, 42)) if tiny else ((288, 512), (224, 392))
+    precision = "fp32" if tiny else "bf16"  # which a CPU starts slowly
     weights = mini.load_weights(mini.weights_path())
     works: dict[str, tuple[Work, Tensor]] = {}
     for batch in [2] if tiny else batches:
         frames = torch.randint(0, 256, (batch, *size, 3), dtype=torch.uint8, device=device)
-        network = TorchMini(weights, KINDS, "bf16", device)
-        works[f"depth_{batch}"] = TorchMini(weights, KINDS[:1], "bf16", device), frames
+        network = TorchMini(weights, KINDS, precision, device)
+        works[f"depth_{batch}"] = TorchMini(weights, KINDS[:1], precision, device), frames
         works[f"depth_normal_{batch}"] = network, frames
         works[f"depth_normal_{batch}_compiled"] = compiled(network, tiny), frames
         if not tiny:
@@ -39,7 +40,7 @@ def gpu_rates(teacher: str | None, batches: list[int], tiny: bool = False) -> Ra
     seen = torch.randint(0, 256, (2 if tiny else batches[0], *small, 3), dtype=torch.uint8, device=device)
     works["teacher_compiled"] = compiled(_teacher(teacher, device), tiny), seen
     with torch.inference_mode():
-        rates = _in_turn(works, 0.0 if tiny else 0.4)
+        rates = _in_turn(works, *((0.0, 1) if tiny else (0.4, 5)))
     best = max(rate for name, rate in rates.items() if name.startswith("depth_normal"))
     return rates | {"best_depth_normal": best, "over_teacher": best / rates["teacher_compiled"]}
 
@@ -96,7 +97,7 @@ _SMALL = {
 }  # fmt: skip
 
 
-def _in_turn(works: dict[str, tuple[Work, Tensor]], least: float, rounds: int = 5) -> Rates:
+def _in_turn(works: dict[str, tuple[Work, Tensor]], least: float, rounds: int) -> Rates:
     """least: seconds a take lasts."""
     often = {}
     for name, (work, frames) in works.items():
