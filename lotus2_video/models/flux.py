@@ -147,6 +147,10 @@ class DoubleBlock(nn.Module):
         self.text_down = make.linear(f"{name}.ff_context.net.2")
         for norm in ("norm_q", "norm_k", "norm_added_q", "norm_added_k"):
             self.register_buffer(norm, make.vector(f"{attn}.{norm}.weight"))
+        self.norm_q: Tensor
+        self.norm_k: Tensor
+        self.norm_added_q: Tensor
+        self.norm_added_k: Tensor
 
     def forward(self, image: Tensor, text: Tensor, modulation: Tensor, rope: Rope) -> tuple[Tensor, Tensor]:
         """image [B,T,D], text [B,S,D], modulation [12,D], rope over S+T tokens -> image, text."""
@@ -175,6 +179,8 @@ class SingleBlock(nn.Module):
         self.up, self.out = make.linear(f"{name}.proj_mlp"), make.linear(f"{name}.proj_out")
         for norm in ("norm_q", "norm_k"):
             self.register_buffer(norm, make.vector(f"{attn}.{norm}.weight"))
+        self.norm_q: Tensor
+        self.norm_k: Tensor
 
     def forward(self, tokens: Tensor, modulation: Tensor, rope: Rope) -> Tensor:
         """tokens [B,S+T,D], text first; modulation [3,D] -> tokens."""

@@ -74,8 +74,8 @@ def attend(parts: Sequence[Part], rope: Rope, heads: int) -> Tensor:
 
     Queries and keys are normalised (root mean square) for each head and turned by `rope`, float32 [S,D/heads/2] each.
     """
-    q, k, v = _heads(parts, rope, heads)
-    return F.scaled_dot_product_attention(*(x.transpose(1, 2) for x in (q, k, v))).transpose(1, 2).flatten(2)
+    q, k, v = (x.transpose(1, 2) for x in _heads(parts, rope, heads))
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
 
 def _heads(parts: Sequence[Part], rope: Rope, heads: int) -> tuple[Tensor, Tensor, Tensor]:

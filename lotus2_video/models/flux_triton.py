@@ -3,6 +3,9 @@
 Values are rounded where torch, one operation after the other, would round them, so that the two give nearly the same bits.
 """
 
+# A kernel is launched as `kernel[grid](...)`, which no type says; and a torch for CPUs comes without Triton.
+# pyright: reportIndexIssue=false, reportMissingImports=false
+
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -8,6 +8,9 @@ Values are rounded where torch, one operation after the other, would round them:
 one in float32, and ours shall be the published one.
 """
 
+# A kernel is launched as `kernel[grid](...)`, which no type says; and a torch for CPUs comes without Triton.
+# pyright: reportIndexIssue=false, reportMissingImports=false
+
 from __future__ import annotations
 
 import torch
@@ -37,9 +40,7 @@ def norm_silu(
     out = torch.empty_like(x, dtype=dtype)  # keeps the layout
     line = torch.empty(frames, 2, channels, device=x.device, dtype=torch.float32)
     lines = triton.cdiv(parts, LINES)
-    _to_line[(frames,)](
-        sums, weight, shift, line, out, parts, lines, pixels, eps, channels, groups, LINES, num_warps=8
-    )
+    _to_line[(frames,)](sums, weight, shift, line, out, parts, lines, pixels, eps, channels, groups, LINES, num_warps=8)
     _apply[(frames, triton.cdiv(pixels, rows))](x, bias, line, out, pixels, channels, rows, silu)
     return out
 

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ..errors import UsageError
 
-
 # Memory that one stage leaves in pieces of a wrong size for the next would be a sixth of what lotus-2 takes of a card.
 # Read when the first CUDA tensor is made.
 os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
