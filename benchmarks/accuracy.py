@@ -20,7 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 from peers import Estimate, ours, transformers_model
-from sequences import Sequence, load
+from sequences import Sequence, limits_of, load
 
 from lotus2_video import ModelOptions
 from lotus2_video.ops import metrics
@@ -37,10 +37,12 @@ def measure(estimate: Estimate, sequence: Sequence) -> dict[str, Any]:
     for i in range(len(sequence.rgb)):
         found, truth = estimate(sequence.picture(i)), sequence.depth(i)
         disparity = resized(found["depth"], truth.shape)
-        depth.append(asdict(metrics.score_frame(disparity, truth)))
+        limits = limits_of(truth)
+        if ((truth > limits[0]) & (truth < limits[1])).any():
+            depth.append(asdict(metrics.score_frame(disparity, truth, limits)))
         if (truth > 0).all():  # boundaries need truth everywhere
-            fit = metrics.align_least_squares_disparity(disparity, truth)
-            sharp.append(metrics.boundary_f1(metrics.to_depth(disparity, *fit), truth))
+            fit = metrics.align_least_squares_disparity(disparity, truth, limits)
+            sharp.append(metrics.boundary_f1(metrics.to_depth(disparity, *fit, limits), truth.clip(*limits)))
         true_normal = sequence.normal(i)
         if "normal" in found and true_normal is not None:
             score = metrics.score_normals(resized(found["normal"], true_normal.shape[:2]), true_normal)
@@ -60,11 +62,12 @@ def draw(estimate: Estimate, sequence: Sequence, path: Path, count: int = 6) -> 
         picture, truth = sequence.picture(i), sequence.depth(i)
         found = estimate(picture)
         disparity = resized(found["depth"], truth.shape)
-        scale, shift = metrics.align_least_squares_disparity(disparity, truth)
+        limits = limits_of(truth)
+        scale, shift = metrics.align_least_squares_disparity(disparity, truth, limits)
         known = truth > 0
         true_disparity = np.where(known, 1 / np.maximum(truth, 1e-3), 0)
         top = float(np.percentile(true_disparity[known], 99))
-        error = np.abs(metrics.to_depth(disparity, scale, shift) / np.maximum(truth, 1e-3) - 1) * 4
+        error = np.abs(metrics.to_depth(disparity, scale, shift, limits) / np.maximum(truth, 1e-3) - 1) * 4
         cells = [cv2.resize(picture, truth.shape[::-1], interpolation=cv2.INTER_AREA),
                  *(apply_colormap(np.clip(m / top, 0, 1).astype(np.float32), "spectral")
                    for m in (true_disparity, scale * disparity + shift)),

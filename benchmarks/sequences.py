@@ -13,6 +13,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from lotus2_video.ops import metrics
+
+OUTDOOR: metrics.Limits = (1e-3, 80.0)  # metres, for what is mostly farther away than rooms are
+
 
 @dataclass(frozen=True)
 class Sequence:
@@ -30,15 +34,22 @@ class Sequence:
         return _read(self._beside(i, "depth")).astype(np.float32) / 1000
 
     def normal(self, i: int) -> np.ndarray | None:
-        """float32 [h,w,3], unit, our axes (+X right, +Y up, +Z toward the camera); None where the frame has none."""
+        """float32 [h,w,3], unit, our axes (+X right, +Y up, +Z toward the camera), 0 where a pixel has none; None where the
+        frame has none."""
         path = self._beside(i, "normal")
         if not path.exists():
             return None
         n = _read(path)[:, :, ::-1].astype(np.float32) / 127.5 - 1
-        return n / np.linalg.norm(n, axis=2, keepdims=True) * np.float32([1, -1, -1])
+        length = np.linalg.norm(n, axis=2, keepdims=True)
+        return np.where(length > 0.5, n / np.maximum(length, 0.5), 0) * np.float32([1, -1, -1])
 
     def _beside(self, i: int, kind: str) -> Path:
         return self.rgb[i].parents[1] / kind / (self.rgb[i].stem + ".png")
+
+
+def limits_of(depth: np.ndarray) -> metrics.Limits:
+    """The range, in metres, in which maps of such depths (0 = none) are compared."""
+    return OUTDOOR if (depth > 0).any() and np.median(depth[depth > 0]) > metrics.INDOOR[1] else metrics.INDOOR
 
 
 def load(folder: str | Path, every: int = 1) -> Sequence:

@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 import stress
 from films import Clip, pictures, run
-from sequences import Sequence
+from sequences import Sequence, limits_of
 
 from lotus2_video import ModelOptions, make_predictor
 from lotus2_video.config import FoldConfig, fold_preset
@@ -35,7 +35,6 @@ from lotus2_video.ops.colour import apply_colormap
 from lotus2_video.ops.geometry import between, project, transform, unproject
 from lotus2_video.ops.resample import upsample
 
-OUTDOOR = (1e-3, 80.0)  # metres, for clips that are mostly farther away than rooms are
 MOVES = 1.0  # pixels from where a scene at rest would be seen, above which something moves by itself
 
 
@@ -47,7 +46,7 @@ def measure(clip: Clip, name: str) -> dict[str, float]:
         return score
     depth = np.stack([clip.truth.depth(i) for i in range(len(maps))])
     full = np.stack([_at(_full(m, p), depth.shape[1:]) for m, p in zip(maps, clip.rgb, strict=True)])
-    limits = OUTDOOR if np.median(depth[depth > 0]) > metrics.INDOOR[1] else metrics.INDOOR
+    limits = limits_of(depth)
     score["absrel_clip"] = metrics.score_clip(full, depth, limits).absrel
     score["absrel_frame"] = metrics.score_frames(full, depth, limits).absrel
     score["drift"] = float(np.nanstd(metrics.scale_drift(full, depth, limits)))
