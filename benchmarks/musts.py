@@ -21,13 +21,13 @@ def last_line(file: Path) -> dict:
     return json.loads(file.read_text().strip().splitlines()[-1])
 
 
-def pairs(runs: Iterable[dict]) -> dict[str, tuple[Score, Score]]:
-    """Of each clip what was measured frame by frame, and smoothed."""
+def pairs(runs: Iterable[dict], one: str = "per frame", other: str = "smoothed") -> dict[str, tuple[Score, Score]]:
+    """Of each clip that has both what was measured on two of its kinds of maps."""
     found: dict[str, dict[str, Score]] = {}
     for run in runs:
         for score in run["scores"]:
             found.setdefault(score["clip"], {})[score["maps"]] = score
-    return {clip: (maps["per frame"], maps["smoothed"]) for clip, maps in found.items()}
+    return {clip: (maps[one], maps[other]) for clip, maps in found.items() if one in maps and other in maps}
 
 
 def change(of: str, clips: dict[str, tuple[Score, Score]]) -> dict[str, float]:
@@ -53,7 +53,10 @@ def table(runs: list[dict]) -> str:
     videos = {c: p for c, p in clips.items() if "tae" not in p[0]}
     slow_video = {c: p for c, p in videos.items() if p[0]["pace"] <= FAST}
     fast_video = {c: p for c, p in videos.items() if c not in slow_video}
-    f1 = {c: 1 + percent / 100 for c, percent in change("boundary_f1", posed).items()}
+    f1, keys = (
+        {c: 1 + percent / 100 for c, percent in change("boundary_f1", some).items()}
+        for some in (posed, pairs(runs, "sharpened", "carried"))
+    )
     costs = {f"log {number}": 100 * run["cost"] for number, run in enumerate(runs, 1) if run["cost"]}
     dolly = {c: 100 * found["left_truth"] for c, found in told.items() if "left_truth" in found and "dolly" in c}
 
@@ -73,6 +76,7 @@ def table(runs: list[dict]) -> str:
             line("dolly, how far from true, %", 2, dolly),
             line("AbsRel of what moves, %", 2, change("movers", posed)),
             line("boundary F1, smoothed over per frame", 0.98, f1, min),
+            line("boundary F1, key frames sharpened over every frame", 0.95, keys, min),
             line("cuts, F1", 0.95, of_all("cuts_f1"), min),
             line("drift of the scale over 3,000 frames, %", 3, of_all("loop_drift", 100)),
             line("cost of flow and fold, % of the network", 40, costs),
