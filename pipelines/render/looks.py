@@ -54,22 +54,24 @@ class Looks:
         return self._textured(("wood", "planks"), (0.5, 2.5), **self._sheen(0.4))
 
     def cloth(self) -> Material:
-        return self._textured(("fabric", "fabric", "stripes", "noise", "dots"), (0.8, 5), specular=0.0, roughness=0.95)
+        return self._textured(
+            ("fabric", "fabric", "stripes", "noise", "dots", "lines"), (0.8, 5), specular=0.0, roughness=0.95
+        )
 
     def wall(self) -> Material:
-        kinds = ("plaster", "plaster", "plaster", "noise", "stripes", "bricks", "planks", "tiles", "fabric")
+        kinds = ("plaster", "plaster", "plaster", "noise", "stripes", "bricks", "planks", "tiles", "fabric", "lines")
         return self._textured(kinds, (0.3, 1.5), specular=0.03, roughness=0.8)
 
     def floor(self) -> Material:
         shine = float(self.rng.choice([0, 0, 0.05, 0.15, 0.3]))
-        kinds = ("planks", "wood", "tiles", "stone", "fabric", "noise")
+        kinds = ("planks", "wood", "tiles", "stone", "fabric", "noise", "lines")
         return self._textured(kinds, (0.3, 1.5), mirror=shine, **self._sheen(0.6))
 
     def facade(self) -> Material:
         return self._textured(("bricks", "bricks", "plaster", "noise", "stone", "tiles"), (0.15, 0.6), roughness=0.8)
 
     def ground(self) -> Material:
-        kinds = ("asphalt", "asphalt", "asphalt", "asphalt", "stone", "noise")
+        kinds = ("asphalt", "asphalt", "asphalt", "asphalt", "stone", "noise", "lines")
         worn = self._textured(kinds, (0.15, 0.5), specular=0.05, roughness=0.7)
         r, g, b = (c * float(self.rng.uniform(0.45, 0.5)) for c in worn.color)
         return replace(worn, color=(r, g, b)) if self.rng.random() < 0.7 else worn
@@ -91,7 +93,7 @@ class Looks:
 
     def print(self, width: float, height: float) -> Material:
         """A picture that fills a quad of width x height metres once."""
-        kinds = ("photo", "photo", "photo", "text", "patches", "dots", "stone", "stripes", "noise")
+        kinds = ("photo", "photo", "photo", "text", "patches", "dots", "stone", "stripes", "noise", "lines")
         texture = self.library.pick(self.rng, *kinds)
         return Material(self.tint(), texture, (1 / width, 1 / height), specular=float(self.rng.choice([0.0, 0.3])))
 

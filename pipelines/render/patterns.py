@@ -189,6 +189,44 @@ def patches(rng: Rng) -> np.ndarray:
     return _bytes(out * (0.9 + 0.1 * fractal(rng, 0.5)[..., None]))
 
 
+def lines(rng: Rng) -> np.ndarray:
+    """Drawn lines: cutting mats, markings, seams, cracks, scribbles. They look like thin things and are flat."""
+    paper = color(rng, (0, 0.6), (0.05, 0.95))
+    out = np.tile(paper, (SIZE, SIZE, 1)) * (0.9 + 0.1 * fractal(rng, rng.uniform(0.2, 1.2))[..., None])
+    inks = [np.clip(paper + np.sign(0.5 - paper.mean()) * rng.uniform(0.2, 0.8), 0, 1), color(rng, (0, 0.9), (0, 1))]
+    if rng.random() < 0.6:
+        _rule(out, rng, inks)
+    else:
+        for _ in range(int(rng.integers(2, 14))):
+            _scribble(out, rng, inks[int(rng.integers(2))])
+    return _bytes(out)
+
+
+def _rule(out: np.ndarray, rng: Rng, inks: list[np.ndarray]) -> None:
+    """Lines at even distances, one way or both; some broken into dashes, some heavier than the rest."""
+    ways, wide = ((0,), (1,), (0, 1), (0, 1))[int(rng.integers(4))], int(rng.integers(1, 5))
+    count, heavy = int(rng.choice([1, 2, 4, 8, 16])), rng.random() < 0.3
+    dash = rng.uniform(0.3, 0.8) * SIZE if rng.random() < 0.3 else SIZE
+    for way in ways:
+        for k in range(count):
+            at = k * SIZE // count
+            thick = wide + 2 * (heavy and k % 4 == 0)
+            strip = out[at : at + thick, : int(dash)] if way else out[: int(dash), at : at + thick]
+            strip[:] = inks[int(heavy and k % 4 == 0)]
+
+
+def _scribble(out: np.ndarray, rng: Rng, ink: np.ndarray) -> None:
+    """One line that bends, across all edges of the texture."""
+    turns = np.cumsum(rng.normal(0, rng.choice([0.0, 0.05, 0.4]), 24)) + rng.uniform(0, 2 * np.pi)
+    steps = np.stack([np.cos(turns), np.sin(turns)], 1) * rng.uniform(4, 16)
+    way = np.cumsum(steps, 0) + rng.uniform(0, SIZE, 2)
+    thick, pen = int(rng.integers(1, 4)), [float(c) for c in ink]
+    for dx in (-SIZE, 0, SIZE):
+        for dy in (-SIZE, 0, SIZE):
+            points = np.round(16 * (way + (dx, dy))).astype(np.int32)
+            cv2.polylines(out, [points], False, pen, thick, cv2.LINE_AA, 4)
+
+
 def sky(rng: Rng) -> np.ndarray:
     """A panorama [256,1024,3], zenith above, ground haze below: clear, cloudy, overcast, or dusk."""
     v = np.linspace(0, 1, 256, dtype=np.float32)[:, None] * np.ones((1, 1024), np.float32)
@@ -223,4 +261,5 @@ KINDS: dict[str, Make] = {
     "text": text,
     "patches": patches,
     "sky": sky,
+    "lines": lines,
 }
