@@ -56,12 +56,12 @@ def picture() -> np.ndarray:
     return np.ascontiguousarray(cv2.resize(scene()[0][:, ::-1], (250, 150), interpolation=cv2.INTER_AREA))
 
 
-def _pipelines_depth(folder: Path, picture: np.ndarray) -> np.ndarray:
+def _pipelines_depth(folder: Path, picture: np.ndarray, device: str = "cpu") -> np.ndarray:
     from PIL import Image
     from transformers import pipeline
 
-    theirs = pipeline("depth-estimation", model=str(folder), dtype=torch.float32, device="cpu")
-    return theirs(Image.fromarray(picture))["predicted_depth"].numpy()
+    theirs = pipeline("depth-estimation", model=str(folder), dtype=torch.float32, device=device)
+    return theirs(Image.fromarray(picture))["predicted_depth"].cpu().numpy()
 
 
 def test_raw_output_is_the_pipelines_predicted_depth(teacher: HfPredictor, small: Path, picture: np.ndarray) -> None:
@@ -72,9 +72,12 @@ def test_raw_output_is_the_pipelines_predicted_depth(teacher: HfPredictor, small
         np.testing.assert_allclose(found[0], _pipelines_depth(small, frame), rtol=0, atol=1e-3)
 
 
-def test_the_real_teacher_at_its_own_size(full: Path, picture: np.ndarray) -> None:
-    teacher = HfPredictor(str(full), ON_CPU)
-    wanted = _pipelines_depth(full, picture)
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_the_real_teacher_at_its_own_size(full: Path, picture: np.ndarray, device: str) -> None:
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    teacher = HfPredictor(str(full), ModelOptions(device=device, precision="fp32"))
+    wanted = _pipelines_depth(full, picture, device)
     np.testing.assert_allclose(teacher.raw(picture[None])[0], wanted, rtol=0, atol=1e-3)
     assert wanted.max() > 1  # so that 1e-3 says something
     assert teacher.scale == 0.26
