@@ -117,8 +117,7 @@ def test_both_maps_are_one_pass(weights, monkeypatch):
         np.testing.assert_allclose(maps[1].depth, alone, atol=1e-3)
 
 
-@pytest.mark.parametrize("ratio", [1.0, 0.5])
-def test_sharpening_is_what_was_trained(weights, ratio, monkeypatch):
+def test_sharpening_is_what_was_trained(weights, monkeypatch):
     torch = pytest.importorskip("torch")
     monkeypatch.syspath_prepend(Path(__file__).resolve().parents[1] / "pipelines")
     sharp = pytest.importorskip("train.sharp")
@@ -126,15 +125,26 @@ def test_sharpening_is_what_was_trained(weights, ratio, monkeypatch):
     rgb = picture(4, 128, 192)
     x = torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None].float() / 255
     with torch.no_grad():
-        start = sharp.start_maps(sharp.forward_of(x.device), placed, x, ratio)
+        start = sharp.start_maps(sharp.forward_of(x.device), placed, x, 0.5)
         expected = sharp.sharpened(placed, x, start)[0].numpy()
-    assert abs(expected - start[0].numpy()).mean() > 0.02
-    small = mini.shrink(rgb, (int(128 * ratio), int(192 * ratio)))
+    start = start[0].numpy()
+    assert abs(expected - start).mean() > 0.02
     for network in networks(weights):
-        found = network.sharpened(small, rgb)
-        if ratio == 1.0:
-            np.testing.assert_allclose(found, expected, atol=1e-3)
-        assert abs(found - expected).mean() < 0.01  # training shrinks without rounding to 8 bits, and a little softer
+        np.testing.assert_allclose(network.sharpened(start, rgb), expected, atol=1e-3)
+
+
+def test_sharpening_begins_along_the_contours(weights, folder):
+    """At the core's maps as they would be given out without it."""
+    frames = picture(1, 128, 192)[None]
+    plain, sharp = (
+        make_predictor("mini", ModelOptions(BOTH, folder(), 64, "cpu", "fp32", sharpen=True)).predict(
+            frames, sharpen=s
+        )[0]
+        for s in (False, True)
+    )
+    start = np.concatenate([plain.depth[None], plain.normal.transpose(2, 0, 1)])
+    expected = networks(weights)[0].sharpened(start, frames[0])
+    np.testing.assert_allclose(sharp.depth, expected[0].clip(0, 1), atol=2e-3)  # weights in a file are halves
 
 
 def test_tiles_are_alike_and_cover_everything():
@@ -152,12 +162,12 @@ def test_tiles_are_alike_and_cover_everything():
 def test_tiles_leave_no_trace(weights, monkeypatch):
     """Every step of the flow in tiles is that of the whole picture, since they overlap by more than a step reaches."""
     rgb = picture(4, 304, 384)
-    small = mini.shrink(rgb, (80, 96))
-    whole = [network.sharpened(small, rgb) for network in networks(weights)]
+    start = np.random.default_rng(1).random((mini_sharpen.MAPS, 304, 384), np.float32)
+    whole = [network.sharpened(start, rgb) for network in networks(weights)]
     monkeypatch.setattr(mini_sharpen, "tiles", partial(mini_sharpen.tiles, most=264))
     assert len(mini_sharpen.tiles((304, 384))) == 6
     for expected, network in zip(whole, networks(weights), strict=True):
-        np.testing.assert_allclose(network.sharpened(small, rgb), expected, atol=1e-4)
+        np.testing.assert_allclose(network.sharpened(start, rgb), expected, atol=1e-4)
 
 
 def test_a_step_reaches_no_further_than_said(weights):

@@ -67,7 +67,11 @@ class MiniPredictor:
     def _sharpened(self, rgb: np.ndarray) -> Maps:
         if not self._sharpens:
             raise _lacks_sharpener()
-        depth, *normal = self._network.sharpened(self._small(rgb), rgb)
+        small = self._small(rgb)
+        (core,) = self._network.maps(small[None], tuple(mini_net.CHANNELS))
+        start = upsample(core, rgb, small=small)  # along the picture's contours: the flow has a shorter way from there
+        planes = [start.depth, *cv2.split(start.normal)]  # pyright: ignore[reportArgumentType, reportCallIssue]
+        depth, *normal = self._network.sharpened(np.stack(planes), rgb)
         wanted = np.clip(depth, 0, 1), unit(cv2.merge(normal))
         return Maps(*(x if kind in self.kinds else None for kind, x in zip(mini_net.CHANNELS, wanted, strict=True)))
 
@@ -86,8 +90,8 @@ class Network(Protocol):
 
     precision: str
 
-    def maps(self, rgb: np.ndarray) -> list[Maps]: ...
-    def sharpened(self, small: np.ndarray, rgb: np.ndarray) -> np.ndarray: ...
+    def maps(self, rgb: np.ndarray, kinds: Sequence[Kind] | None = None) -> list[Maps]: ...
+    def sharpened(self, start: np.ndarray, rgb: np.ndarray) -> np.ndarray: ...
 
 
 def _sized(height: int, width: int, short: int, stride: int) -> tuple[int, int]:

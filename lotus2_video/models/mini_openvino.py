@@ -112,16 +112,17 @@ class OpenVinoMini:
         self._ops = OpenVinoOps(int8=self.precision == "bf16")
         self._ready = cache(self._compile)
 
-    def maps(self, rgb: np.ndarray) -> list[Maps]:
-        """uint8 [N,h,w,3], sides multiples of the network's stride -> N Maps of that size."""
-        request = self._ready(self._whole, rgb.shape[1:3])
-        return [self._given(request.infer([frame[None]])) for frame in rgb]
+    def maps(self, rgb: np.ndarray, kinds: Sequence[Kind] | None = None) -> list[Maps]:
+        """uint8 [N,h,w,3], sides multiples of the network's stride -> N Maps of that size, of `kinds` or those it was made
+        for."""
+        kinds = tuple(kinds or self._kinds)
+        request = self._ready(self._whole, rgb.shape[1:3], kinds)
+        return [_given(kinds, request.infer([frame[None]])) for frame in rgb]
 
-    def sharpened(self, small: np.ndarray, rgb: np.ndarray) -> np.ndarray:
+    def sharpened(self, start: np.ndarray, rgb: np.ndarray) -> np.ndarray:
         """float32 [MAPS,H,W], as `mini_sharpen.follow` ends. rgb: uint8 [H,W,3], sides multiples of the sharpener's stride.
-        small: uint8 [h,w,3], the same for the core."""
-        size, small_size = rgb.shape[:2], small.shape[:2]
-        start = self._ready(self._start, small_size, size).infer([small[None]])[0]
+        start: float32 [MAPS,H,W], the core's disparity and unit normals at that size."""
+        size, start = rgb.shape[:2], start[None]
 
         def velocity(tile: mini_sharpen.Tile, maps: np.ndarray, t: float) -> np.ndarray:
             pieces = [rgb[None, tile.rows, tile.columns], tile.of(start), tile.of(maps), np.array([t], np.float32)]
@@ -129,22 +130,12 @@ class OpenVinoMini:
 
         return mini_sharpen.follow(velocity, start, mini_sharpen.tiles(size))[0]
 
-    def _given(self, found: OVDict) -> Maps:
-        arrays = {kind: x[0].copy() for kind, x in zip(self._kinds, found.values(), strict=True)}
-        return Maps(arrays["depth"][..., 0] if "depth" in arrays else None, arrays.get("normal"))
-
-    def _whole(self, size: Size) -> Model:
+    def _whole(self, size: Size, kinds: tuple[Kind, ...]) -> Model:
         """uint8 [1,H,W,3] -> for each kind float32, disparity [1,H,W,1] in [0,1], unit normals [1,H,W,3]."""
         rgb = _picture(size)
-        maps = mini_net.core(self._ops, self._weights, _normalised(rgb), size, self._kinds)
-        done = [mini_net.finished(self._ops, kind, x) for kind, x in zip(self._kinds, maps, strict=True)]
+        maps = mini_net.core(self._ops, self._weights, _normalised(rgb), size, kinds)
+        done = [mini_net.finished(self._ops, kind, x) for kind, x in zip(kinds, maps, strict=True)]
         return _model([op.transpose(x, _ints(0, 2, 3, 1)) for x in done], [rgb])
-
-    def _start(self, size: Size, full: Size) -> Model:
-        """uint8 [1,H,W,3] of `size` -> float32 [1,MAPS,H,W] of `full` size, where sharpening begins."""
-        rgb = _picture(size)
-        maps = mini_net.core(self._ops, self._weights, _normalised(rgb), size, tuple(mini_net.CHANNELS))
-        return _model([mini_sharpen.start_maps(self._ops, maps, full)], [rgb])
 
     def _velocity(self, size: Size) -> Model:
         """uint8 [1,H,W,3], start and maps float32 [1,MAPS,H,W], time float32 [1] -> velocity float32 [1,MAPS,H,W]."""
@@ -153,11 +144,16 @@ class OpenVinoMini:
         moved = mini_sharpen.velocity(self._ops, self._weights, _normalised(rgb), start, maps, t, size)
         return _model([moved], [rgb, start, maps, t])
 
-    def _compile(self, make: Callable[..., Model], *sizes: Size) -> InferRequest:
+    def _compile(self, make: Callable[..., Model], *how: object) -> InferRequest:
         settings = {"PERFORMANCE_HINT": "LATENCY"} | _SETTINGS[self.precision]
         if threads := os.environ.get("OMP_NUM_THREADS"):  # which OpenVINO does not know; it changes no bit of a map
             settings["INFERENCE_NUM_THREADS"] = threads
-        return self._core.compile_model(make(*sizes), "CPU", settings).create_infer_request()
+        return self._core.compile_model(make(*how), "CPU", settings).create_infer_request()
+
+
+def _given(kinds: Sequence[Kind], found: OVDict) -> Maps:
+    arrays = {kind: x[0].copy() for kind, x in zip(kinds, found.values(), strict=True)}
+    return Maps(arrays["depth"][..., 0] if "depth" in arrays else None, arrays.get("normal"))
 
 
 def _picture(size: Size) -> Any:

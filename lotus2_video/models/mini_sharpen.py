@@ -49,13 +49,6 @@ class Tile:
         return x[..., self.rows, self.columns]
 
 
-def start_maps(ops: Ops, maps: Sequence[Any], size: tuple[int, int]) -> Any:
-    """Where the flow begins, [N,MAPS,H,W]: the core's disparity and normals as it made them, enlarged to `size`, and the
-    normals then of length one."""
-    depth, normal = (ops.resize(m, size) for m in maps)
-    return ops.concat([depth, ops.unit(normal)], 1)
-
-
 def follow(velocity: Callable[[Tile, Any, float], Any], start: Any, tiles: Sequence[Tile], steps: int = STEPS) -> Any:
     """Euler's way from `start` [N,MAPS,H,W], at whose end the maps are neither clipped nor normalised. Arrays or tensors.
 

@@ -113,9 +113,11 @@ class TorchMini:
         self._mean, self._std = _constants(device)
 
     @torch.inference_mode()
-    def maps(self, rgb: np.ndarray) -> list[Maps]:
-        """uint8 [N,h,w,3], sides multiples of the network's stride -> N Maps of that size."""
-        given = zip(self._kinds, self(upload(rgb, self._device)), strict=True)
+    def maps(self, rgb: np.ndarray, kinds: Sequence[Kind] | None = None) -> list[Maps]:
+        """uint8 [N,h,w,3], sides multiples of the network's stride -> N Maps of that size, of `kinds` or those it was made
+        for."""
+        kinds = tuple(kinds or self._kinds)
+        given = zip(kinds, self._finished(upload(rgb, self._device), kinds), strict=True)
         found = {kind: x.permute(0, 2, 3, 1).contiguous().cpu().numpy() for kind, x in given}
         depth, normal = found.get("depth"), found.get("normal")
         return [
@@ -126,27 +128,27 @@ class TorchMini:
     def __call__(self, rgb: Tensor) -> list[Tensor]:
         """uint8 [N,h,w,3] on the device -> for each kind float32 [N,C,h,w] there: disparity in [0,1], unit normals. It waits
         for nothing, so `torch.compile` or a CUDA graph may take it whole, for many frames of one size."""
-        maps = mini_net.core(TorchOps(), self._weights, self._seen(rgb), (rgb.shape[1], rgb.shape[2]), self._kinds)
-        return [mini_net.finished(TorchOps(), kind, x.float()) for kind, x in zip(self._kinds, maps, strict=True)]
+        return self._finished(rgb, self._kinds)
+
+    def _finished(self, rgb: Tensor, kinds: tuple[Kind, ...]) -> list[Tensor]:
+        maps = mini_net.core(TorchOps(), self._weights, self._seen(rgb), (rgb.shape[1], rgb.shape[2]), kinds)
+        return [mini_net.finished(TorchOps(), kind, x.float()) for kind, x in zip(kinds, maps, strict=True)]
 
     @torch.inference_mode()
-    def sharpened(self, small: np.ndarray, rgb: np.ndarray) -> np.ndarray:
+    def sharpened(self, start: np.ndarray, rgb: np.ndarray) -> np.ndarray:
         """float32 [MAPS,H,W], as `mini_sharpen.follow` ends. rgb: uint8 [H,W,3], sides multiples of the sharpener's stride.
-        small: uint8 [h,w,3], the same for the core."""
+        start: float32 [MAPS,H,W], the core's disparity and unit normals at that size."""
         size = (rgb.shape[0], rgb.shape[1])
-        x, seen = (self._seen(upload(picture[None], self._device)) for picture in (rgb, small))
-        kinds = tuple(mini_net.CHANNELS)
-        maps = mini_net.core(TorchOps(), self._weights, seen, (small.shape[0], small.shape[1]), kinds)
-        start = mini_sharpen.start_maps(TorchOps(), [m.float() for m in maps], size)
+        x, begin = self._seen(upload(rgb[None], self._device)), torch.from_numpy(start)[None].to(self._device)
 
         def velocity(tile: mini_sharpen.Tile, maps: Tensor, t: float) -> Tensor:
-            seen, begun, gone = (tile.of(piece) for piece in (x, start, maps))
+            seen, begun, gone = (tile.of(piece) for piece in (x, begin, maps))
             return mini_sharpen.velocity(TorchOps(), self._weights, seen, begun, gone, t, tile.size).float()
 
         tiles = [
             replace(tile, weight=torch.from_numpy(tile.weight).to(self._device)) for tile in mini_sharpen.tiles(size)
         ]
-        return mini_sharpen.follow(velocity, start, tiles)[0].cpu().numpy()
+        return mini_sharpen.follow(velocity, begin, tiles)[0].cpu().numpy()
 
     def _seen(self, rgb: Tensor) -> Tensor:
         """uint8 [N,h,w,3] -> float32 [N,3,h,w], as the trunk was trained."""
