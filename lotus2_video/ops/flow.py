@@ -109,7 +109,10 @@ def shrink_half(map_: np.ndarray) -> np.ndarray:
 def _shrunk(vectors: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """float32 [h,w,2] in pixels of its grid, on a smaller grid and in pixels of that."""
     smaller = cv2.resize(vectors, size[::-1], interpolation=cv2.INTER_AREA)
-    return smaller * np.array([size[1] / vectors.shape[1], size[0] / vectors.shape[0]], np.float32)
+    x, y = size[1] / vectors.shape[1], size[0] / vectors.shape[0]
+    return smaller * (
+        np.float32(x) if x == y else np.array([x, y], np.float32)
+    )  # one factor is ten times as fast as two
 
 
 def corner_flow(previous: np.ndarray, current: np.ndarray, flow: Flow) -> tuple[np.ndarray, np.ndarray]:
