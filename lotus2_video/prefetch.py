@@ -1,14 +1,17 @@
-"""The one thread-and-queue helper: an iterator that runs ahead in a thread of its own."""
+"""The thread-and-queue helpers: an iterator that runs ahead in a thread of its own, and a map over several threads."""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+Out = TypeVar("Out")
 _END = object()
 
 
@@ -78,3 +81,18 @@ class prefetch(Generic[T]):
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def spread(work: Callable[[T], Out], items: Iterable[T], threads: int) -> Iterator[Out]:
+    """`work` of each item, in order, on so many threads; `items` is read by the consumer, that many ahead of it."""
+    if threads == 1:
+        yield from map(work, items)
+        return
+    with ThreadPoolExecutor(threads, "spread") as pool:
+        waiting: deque[Future[Out]] = deque()
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
+
 from .config import RunConfig, configure
 from .engines import Engine
 from .engines.local import LocalEngine
@@ -229,9 +231,15 @@ def _walk(
         if every:
             kept = sharpen_keys(here, kept, make, KeyframePlan(every, _make_cuts(config)), store)
         maps = steady(kept, _make_fold(config), CarriedDetail() if every else None)
-        results = stack.enter_context(prefetch(finish(maps, waiting, config.upsample), config.chunk, "finish"))
+        full = finish(maps, waiting, config.upsample, _upsampling_threads())
+        results = stack.enter_context(prefetch(full, config.chunk, "finish"))
         stack.callback(estimated.close)  # the first to be closed, so that nobody waits for a result any more
         yield _Walk(results, frames, f"{config.model} {predictor.fingerprint}")
+
+
+def _upsampling_threads() -> int:
+    """A quarter of the cores: with that many, the fold, which goes from frame to frame, is the slower on any machine."""
+    return max(1, cv2.getNumThreads() // 4)
 
 
 def _make_estimator(config: RunConfig) -> MakeEstimator:

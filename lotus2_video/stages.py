@@ -10,6 +10,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import ClassVar, cast, overload
 
+import cv2
 import numpy as np
 
 from .config import Kind, Upsample
@@ -20,6 +21,7 @@ from .frames import Chunk, Estimated, Flow, Frame, Maps, Result
 from .models import ModelCard, ModelOptions, Predictor, make_predictor, register
 from .ops.flow import dense_flow
 from .ops.resample import shrink, upsample
+from .prefetch import spread
 from .store import ChunkStore
 
 Waiting = deque  # of Frames that were handed to the workers, until their maps come back
@@ -136,11 +138,17 @@ def make_flow_worker() -> Callable[[Estimated], Estimated]:
 
 
 def add_flows(estimated: Estimated) -> Estimated:
-    """The same with the optical flow from each frame to the one before, at the size of the maps."""
+    """The same with the optical flow from each frame to the one before, at the size of the maps; as many at once as OpenCV
+    may use threads, which gain less inside one flow."""
     chunk, size = estimated.chunk, estimated.maps[0].size
     pictures = [None if rgb is None else shrink(rgb, size) for rgb in (chunk.halo, *chunk.rgb)]
-    flows = [None if old is None or new is None else dense_flow(old, new) for old, new in pairwise(pictures)]
-    return replace(estimated, flows=tuple(flows))
+    threads = min(len(chunk.rgb), max(1, cv2.getNumThreads()))
+    return replace(estimated, flows=tuple(spread(_flow_between, pairwise(pictures), threads)))
+
+
+def _flow_between(pair: tuple[np.ndarray | None, np.ndarray | None]) -> Flow | None:
+    old, new = pair
+    return None if old is None or new is None else dense_flow(old, new)
 
 
 def recall(pieces: Iterable[Chunk], store: ChunkStore) -> Iterator[Chunk | Estimated]:
@@ -226,8 +234,11 @@ def _with_detail(given: list[Maps], carried: CarriedDetail | None, waiting: Wait
             yield carried.step(picture, maps, flow, key)
 
 
-def finish(maps: Iterable[Maps], waiting: Waiting[Frame], how: Upsample) -> Iterator[Result]:
-    """Each frame with its maps at its own size."""
-    for each in maps:
-        frame = waiting.popleft()
-        yield Result(frame, upsample(each, frame.rgb, how))
+def finish(maps: Iterable[Maps], waiting: Waiting[Frame], how: Upsample, threads: int = 1) -> Iterator[Result]:
+    """Each frame with its maps at its own size; so many at once."""
+
+    def full(pair: tuple[Maps, Frame]) -> Result:
+        small, frame = pair
+        return Result(frame, upsample(small, frame.rgb, how))
+
+    yield from spread(full, ((each, waiting.popleft()) for each in maps), threads)

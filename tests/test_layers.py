@@ -24,7 +24,7 @@ ALLOWED = {
     "read": "config errors frames ops prefetch",
     "write": "config durable errors frames ops",
     "store": "config durable errors frames",
-    "stages": "config errors frames ops fold models engines store",
+    "stages": "config errors frames prefetch ops fold models engines store",
     "run": "config errors frames prefetch ops fold models engines read write store stages",
     "batch": "config durable errors frames models engines store run",
     "progress": "frames run batch",

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from lotus2_video.prefetch import prefetch
+from lotus2_video.prefetch import prefetch, spread
 
 
 def test_order_and_end():
@@ -72,4 +72,33 @@ def test_closing_wakes_a_consumer_that_waits_in_another_thread():
     going_on.set()
     first.close()
     second.close()
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_spread_keeps_the_order_and_reads_little_ahead(threads):
+    taken = []
+
+    def source():
+        for i in range(100):
+            taken.append(i)
+            yield i
+
+    def slow_first(i: int) -> int:
+        time.sleep(0.01 if i % 3 == 0 else 0)
+        return 2 * i
+
+    results = spread(slow_first, source(), threads)
+    assert [next(results) for _ in range(10)] == list(range(0, 20, 2))
+    assert len(taken) <= 10 + threads
+    assert list(results) == list(range(20, 200, 2))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_an_error_of_the_work_comes_in_its_place_and_joins_the_threads(threads):
+    before = threading.active_count()
+    results = spread(lambda i: 1 // (5 - i), range(100), threads)
+    assert [next(results) for _ in range(5)] == [0, 0, 0, 0, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
     assert threading.active_count() == before

@@ -51,9 +51,10 @@ class RayEngine:
     Makers with a true `on_device` go to the actors that own the GPUs, others to actors on plain cores. All maps with equal
     makers share one pool, so that weights are loaded once in each actor, also when many videos run at once.
 
-    window: items in flight for each actor of the first pool of a chain. workers: actors that own GPUs, or where there are none
-    run networks on cores; by default one each GPU or every four cores. gpus: how many to use; None: all there are. address:
-    None starts Ray on this machine, bound to localhost, and stops it with `close`; "auto" or HOST:PORT joins a cluster.
+    window: items in flight for each actor of the first pool of a chain, and one more for each later pool. workers: actors that
+    own GPUs, or where there are none run networks on cores; by default one each GPU or every four cores. gpus: how many to use;
+    None: all there are. address: None starts Ray on this machine, bound to localhost, and stops it with `close`; "auto" or
+    HOST:PORT joins a cluster.
 
     Raises UsageError where Ray cannot be had so. While mapping: an error of a worker, once it came from two of them;
     EngineError for an item that its workers do not survive, and where all workers are gone.
@@ -96,9 +97,16 @@ class RayEngine:
                 self._pools[make] = self._start(make)
             return self._pools[make]
 
-    def window(self, make: Callable) -> int:
-        """Items of one chain in flight, of which some wait for those before them."""
-        return self._window * self.pool(make).size + 2
+    @property
+    def ready(self) -> bool:
+        """Whether all actors of all pools have made their workers."""
+        with self._lock:
+            return all(pool.ready == pool.size for pool in self._pools.values())
+
+    def window(self, make: Callable, *later: Callable) -> int:
+        """Items of one chain in flight, of which some wait for those before them; enough for what is in a later pool not to
+        keep the first from its work."""
+        return (self._window + len(later)) * self.pool(make).size + 2
 
     def _make_room(self) -> None:
         """Ends the networks that no stream uses: one that has had its turn gives its GPUs to the next."""
@@ -109,7 +117,8 @@ class RayEngine:
 
     def _start(self, make: Callable) -> _Pool:
         if not getattr(make, "on_device", False):
-            return _Pool(make, self._helpers, 1, self._coming, num_cpus=self._share)
+            threads = CORES_A_WORKER // 2 if self.gpus else 1  # networks that are on GPUs leave them the cores
+            return _Pool(make, self._helpers, threads, self._coming, num_cpus=self._share)
         if not self.gpus:
             return _Pool(make, self.workers, self._threads, self._coming, num_cpus=self._share)
         share = _hundredths(1 / math.ceil(self.workers / self.gpus))
@@ -153,7 +162,7 @@ class _Stream(Generic[Out]):
 
     def __next__(self) -> Out:
         if self._ahead is None and not self.closed:
-            window = self._engine.window(self.makers[0])
+            window = self._engine.window(*self.makers)
             self._ahead = prefetch(self._sent(window), window - 2, "ray")  # one more is being sent, one is awaited
         try:
             return next(self._ahead or iter(())).result()
