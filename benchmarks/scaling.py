@@ -28,7 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import ray_laws
-from scaling_gpu import Found, busy, gpus, small_film
+from scaling_gpu import Found, busy, gpus, small_film, wait_for_all
 from throughput import film
 
 from lotus2_video import Frame, Maps
@@ -145,13 +145,9 @@ def many(options: argparse.Namespace, work: Path) -> Found:
 def _of_ideal(workers: int, size: tuple[int, int]) -> float:
     make = MakeSleeper(chunk=0.1)
     with RayEngine(workers=workers, gpus=0) as engine:
-        _wait_for_all(engine, make)
+        engine.pool(make)
+        wait_for_all(engine)
         return 0.1 / workers / statistics.median(steady_seconds(engine, make, 1800, size, skip=200) for _ in range(3))
-
-
-def _wait_for_all(engine: RayEngine, make: MakeSleeper) -> None:
-    while engine.pool(make).ready < engine.workers:
-        time.sleep(0.1)
 
 
 # ------------------------------------------------------------------------------------------------------------------- store
@@ -164,7 +160,7 @@ def store(options: argparse.Namespace, work: Path) -> Found:
         pieces = chunks(_frames(options.frames), SIZE, length, deque(maxlen=1))
         for _ in engine.map(make_flow_worker, engine.map(make, pieces)):
             pass
-        window = engine.window(make)
+        window = engine.window(make, make_flow_worker)
     pixels = length * SIZE[0] * SIZE[1]
     chunk = pixels * (3 + 4 + 9) + SIZE[0] * SIZE[1] * 3  # rgb, depth, flow with its mask; the halo
     third = len(used.values) // 3
@@ -318,6 +314,12 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=1000)
     parser.add_argument("--frames", type=int, default=5000, help="of the store row")
     parser.add_argument("--tiny", action="store_true", help="the rows with GPUs in toy size on the CPU: do they work?")
+    parser.add_argument("--gpu-frames", type=int, default=2000, help="of the film of the row gpus")
+    parser.add_argument("--gpu-clips", type=int, default=64, help="of the row gpus")
+    parser.add_argument(
+        "--clip-frames", type=int, help="of each of those; by default 60 for the mini and 16 for lotus-2"
+    )
+    parser.add_argument("--busy-frames", type=int, help="of the film of the row busy; by default 1000 and 240")
     parser.add_argument("--models", default="mini,lotus-2-random", help="of the rows with GPUs")
     options = parser.parse_args()
     found = {}

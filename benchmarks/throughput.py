@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from fractions import Fraction
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
@@ -66,6 +67,7 @@ def _pictures(source: Path, most: int = 120) -> list[np.ndarray]:
         return [cv2.resize(frame.rgb, (1280, 720), interpolation=cv2.INTER_AREA) for frame in islice(opened, most)]
 
 
+@lru_cache(maxsize=40)
 def _pattern(i: int) -> np.ndarray:
     y, x = np.mgrid[:720, :1280].astype(np.float32)
     return (127 + 100 * np.dstack([np.sin((x + 9 * i) / 90), np.cos(y / 70), np.sin((x - y) / 110)])).astype(np.uint8)
