@@ -4,7 +4,7 @@
     python pipelines/train_mini.py DATA --out CK --start PARTS --minutes 0 --sharpen-minutes 8 --save-parts PARTS2
     python pipelines/train_mini.py DATA --out CK --start PARTS --steps 0 --export lotus2_video/models/mini.safetensors
     python pipelines/train_mini.py DATA --out CK --device cpu --limit 4 --steps 3 --sharpen-steps 3 --batch 2 --rendered 2 \\
-        --scale 0.25 --stills 24 --high 8 --density 0.1 --label-short 56 --workers 0                     # a smoke run
+        --scale 0.25 --stills 24 --later 0 --high 8 --density 0.1 --label-short 56 --workers 0                     # a smoke run
 
 DATA holds `photos/*.tar`, `rgbd/*.tar` (only their pictures are used), `frames/*.jpg` (any video frames) and
 `teacher/depth-anything-v2-small`; each may be missing but the teacher.
@@ -14,7 +14,7 @@ DATA holds `photos/*.tar`, `rgbd/*.tar` (only their pictures are used), `frames/
 2. The core learns depth and normals in one pass: on photographs the teacher's disparity, on rendered frames the truth, both
    recoloured, blurred, noisy and compressed. AdamW, cosine to zero over the time given, weights averaged.
 3. The sharpener learns, the core left as it is, to carry the core's maps of half-size pictures over to the truth's detail.
-   Its frames are rendered while the core trains.
+   Its frames are rendered while the core trains, after more stills for the core.
 
 With CK there already, a run goes on from it, at the place on the schedule that --until of the run before reached.
 """
@@ -52,9 +52,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     what = parser.add_argument_group("what it learns from")
     what.add_argument("--without", nargs="*", default=[], choices=["photos", "rgbd", "frames", "rendered"])
     what.add_argument(
-        "--compare", type=float, help="minutes: train so long with all sources, without each; keep nothing"
+        "--compare",
+        type=int,
+        metavar="STEPS",
+        help="first train so long from the teacher with all sources, and without each, to see what each brings",
     )
-    what.add_argument("--stills", type=int, default=8000, help="rendered frames")
+    what.add_argument("--stills", type=int, default=4000, help="rendered frames")
+    what.add_argument("--later", type=int, default=6000, help="more of them, rendered while the core trains")
     what.add_argument("--high", type=int, default=3000, help="larger ones for the sharpener")
     what.add_argument("--sharp-photos", type=int, default=1200, help="views of photographs for the sharpener, about")
     what.add_argument("--density", type=float, default=0.45, help="views a picture, over 8 of most")
@@ -65,6 +69,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     step = parser.add_argument_group("a step")
     step.add_argument("--batch", type=int, default=96, help="photographs of 288x512, or as many pixels")
     step.add_argument("--rendered", type=int, default=48, help="rendered ones beside them")
+    step.add_argument("--normal-weight", type=float, default=1.0, help="of the loss of normals beside that of depth")
     step.add_argument("--sharpen-batch", type=int, default=24, help="pictures, two crops of each")
     step.add_argument("--sharpen-photos", type=float, default=0.2, help="share of steps on photographs")
     step.add_argument("--crop", type=int, default=384)

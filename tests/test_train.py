@@ -23,14 +23,24 @@ from media import picture  # noqa: E402
 from train.augment import disturb, draw, ranged, turned  # noqa: E402
 from train.losses import consistency_loss, normal_loss  # noqa: E402
 from train.run import Run  # noqa: E402
-from train.sharp import detailed, smooth  # noqa: E402
+from train.sharp import detailed, enlarged, smooth  # noqa: E402
 from train.views import Views  # noqa: E402
 from train.weights import export, read_weights, save_parts, start_weights  # noqa: E402
 
+from lotus2_video.frames import Maps  # noqa: E402
 from lotus2_video.models import mini, mini_net, mini_sharpen  # noqa: E402
+from lotus2_video.ops.resample import shrink, upsample  # noqa: E402
 
 PACKAGED = Path(mini.__file__).parent / mini.FILE
-FLAGS = {"--device": "cpu", "--workers": 0, "--scale": 0.16, "--stills": 24, "--high": 8, "--label-short": 56}
+FLAGS = {
+    "--device": "cpu",
+    "--workers": 0,
+    "--scale": 0.16,
+    "--stills": 24,
+    "--later": 16,
+    "--high": 8,
+    "--label-short": 56,
+}
 FLAGS |= {"--density": 0.2, "--batch": 2, "--rendered": 2, "--sharpen-batch": 2, "--crop": 48, "--sharp-photos": 6}
 SMALL = [str(word) for flag in FLAGS.items() for word in flag] + ["--report", "1"]
 
@@ -75,10 +85,20 @@ def test_a_whole_run_then_one_from_its_parts(tmp_path, data, capsys):
 @pytest.mark.filterwarnings("ignore")
 def test_sources_are_compared_with_nothing_kept(tmp_path, data, capsys):
     words = [str(data), "--out", str(tmp_path / "ck"), *SMALL, "--start", str(PACKAGED), "--stills", "56"]
-    train_mini.main([*words, "--compare", "1", "--steps", "1", "--sharpen-steps", "0"])
+    train_mini.main([*words, "--compare", "1", "--steps", "0", "--sharpen-steps", "0"])
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
     assert [line.split('"')[3] for line in said] == ["nothing", "photos", "rgbd", "frames", "rendered"]
     assert not (tmp_path / "ck").exists()
+
+
+def test_the_sharpener_learns_from_maps_enlarged_as_in_use():
+    guide = picture(0, 90, 160)
+    small, depth = shrink(guide, (45, 80)), np.random.default_rng(0).random((45, 80), np.float32)
+    as_used = upsample(Maps(depth), guide, small=small).depth
+    maps = torch.from_numpy(depth)[None, None]
+    rgb = [torch.from_numpy(x).permute(2, 0, 1)[None].float() / 255 for x in (small, guide)]
+    np.testing.assert_allclose(enlarged(maps, *rgb)[0, 0].numpy(), as_used, atol=0.05)  # its colour distances are whole
+    assert np.abs(enlarged(maps, *rgb)[0, 0].numpy() - as_used).mean() < 5e-3
 
 
 def test_what_the_package_has_not_starts_silent_and_facing_the_viewer(shared):

@@ -14,9 +14,9 @@ from ..frames import Maps
 
 # Colour distance (0 to 255) over which trust in a neighbour falls to 1/e, and the trust that is left to any colour, so
 # that a pixel unlike all its neighbours gets the plain bilinear value. Chosen on exact depth: measured on rendered rooms.
-_COLOUR_REACH = 6.0
-_LEAST_TRUST = 1e-4
-_TRUST = (np.exp(-np.arange(256) / _COLOUR_REACH) + _LEAST_TRUST).astype(np.float32)
+COLOUR_REACH = 6.0
+LEAST_TRUST = 1e-4
+_TRUST = (np.exp(-np.arange(256) / COLOUR_REACH) + LEAST_TRUST).astype(np.float32)
 _BAND = 96  # rows worked on at once, so that what is computed stays in the processor's cache
 
 
@@ -93,8 +93,8 @@ def _resize(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def _guided(planes: list[np.ndarray], guide: np.ndarray, small: np.ndarray) -> list[np.ndarray]:
     """float32 [h,w] planes at the size of `guide`, uint8 [H,W,3], of which `small`, uint8 [h,w,3], is the shrunken self."""
     height, width = guide.shape[:2]
-    left, right_share = _cells(width, small.shape[1])
-    above, below_share = _cells(height, small.shape[0])
+    left, right_share = cells(width, small.shape[1])
+    above, below_share = cells(height, small.shape[0])
     neighbours = [_columns(part, left) for part in (small, *planes)]
     out = [np.empty((height, width), np.float32) for _ in planes]
     for top in range(0, height, _BAND):
@@ -142,7 +142,7 @@ def _columns(low: np.ndarray, left: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 @lru_cache(maxsize=16)
-def _cells(full: int, low: int) -> tuple[np.ndarray, np.ndarray]:
+def cells(full: int, low: int) -> tuple[np.ndarray, np.ndarray]:
     """Along one axis, for each of `full` pixels: the low pixel before it (border counted), and the share of the next one."""
     position = (np.arange(full) + 0.5) * (low / full) + 0.5
     before = np.floor(position)

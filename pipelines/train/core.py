@@ -37,10 +37,11 @@ class Diet:
 
 
 class CoreLeg:
-    """Makes the loss of a step. photos, rendered: sets of views, either may be empty; then the other fills the step."""
+    """Makes the loss of a step. photos, rendered: sets of views, either may be empty; then the other fills the step. `rendered`
+    may be exchanged between two steps."""
 
     def __init__(self, run: Run, photos: Sequence[Views], rendered: Sequence[Views], diet: Diet, seed: int):
-        self._run, self._photos, self._rendered, self._diet = run, photos, rendered, diet
+        self._run, self._photos, self.rendered, self._diet = run, photos, rendered, diet
         self._device = next(iter(run.weights.values())).device
         self._generator = torch.Generator(self._device).manual_seed(seed + run.steps)
         self._rng = np.random.default_rng(seed + run.steps)
@@ -57,7 +58,7 @@ class CoreLeg:
         known = len(rgb)
         exact = len(batches[0].rgb) if self._photos else 0  # from here on the truth is exact
         deep = depth_loss(depth[:known, 0], disparity[:, 0])
-        turned = normal_loss(raw[exact:known], normal[exact:]) if self._rendered else deep.new_zeros(())
+        turned = normal_loss(raw[exact:known], normal[exact:]) if self.rendered else deep.new_zeros(())
         alike = consistency_loss(raw[:mirrored], raw[known:]) if mirrored else deep.new_zeros(())
         value = deep + self._diet.normals * turned + self._diet.consistency * alike
         return value, {"depth": deep.detach(), "normal": turned.detach(), "mirror": alike.detach()}
@@ -68,7 +69,7 @@ class CoreLeg:
 
     def _counts(self, shape: Size) -> list[tuple[Sequence[Views], int]]:
         """(sets, how many of them), photographs first."""
-        sizes = [(self._photos, self._diet.photos), (self._rendered, self._diet.rendered)]
+        sizes = [(self._photos, self._diet.photos), (self.rendered, self._diet.rendered)]
         total, there = sum(n for _, n in sizes), sum(n for sets, n in sizes if sets)
         more = REFERENCE * self._diet.scale**2 / math.prod(shape) * total / there
         return [(sets, max(1, round(n * more))) for sets, n in sizes if sets]

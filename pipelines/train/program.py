@@ -21,7 +21,7 @@ from .measure import check_sequence
 from .pictures import Picture, count, read_pictures
 from .run import Pace, Run
 from .sharp import Cut, SharpLeg
-from .stills import FINE_KINDS, HIGH, STILLS, Recipe, render_stills, split
+from .stills import FINE_KINDS, HIGH, STILLS, Recipe, joined, render_stills, split
 from .views import LARGE, SHARP_SHAPES, Teacher, Views, cut_views
 from .weights import export, save_parts, start_weights
 
@@ -33,13 +33,14 @@ HELD = 64  # rendered frames of each shape, at most, that are kept for checking
 
 @dataclass
 class Data:
-    """Sets of views to train on, and those held out. photos of the teacher, rendered exactly; high: larger rendered frames,
-    and sharp: larger photographs, for the sharpener; they come when they are asked for."""
+    """Sets of views to train on, and those held out. photos of the teacher, rendered exactly; later: more rendered ones; high:
+    larger rendered frames, and sharp: larger photographs, for the sharpener. What is a future comes while the core trains."""
 
     photos: list[Views]
     held_photos: list[Views]
     rendered: list[Views]
     held_rendered: list[Views]
+    later: Future[list[Views]]
     high: Future[list[Views]]
     sharp: list[Views]
 
@@ -50,16 +51,17 @@ def run(options: argparse.Namespace) -> None:
     torch.backends.cuda.matmul.allow_tf32 = True
     options.out.parent.mkdir(parents=True, exist_ok=True)
     weights = start_weights(options.start, options.data / "teacher" / "depth-anything-v2-small", options.seed)
-    training = bool(options.compare) or (options.steps != 0 and options.minutes > 0)
+    training = options.steps != 0 and options.minutes > 0
     sharpening = options.sharpen_steps != 0 and options.sharpen_minutes > 0
     with ThreadPoolExecutor(1) as background:
-        data = make_data(options, device, background, training, sharpening) if training or sharpening else None
+        learning = training or bool(options.compare)
+        data = make_data(options, device, background, learning, sharpening) if learning or sharpening else None
         run = Run(weights, _rates(options), device)
         if options.out.exists():
             run.load(options.out)
         if data and options.compare:
-            compare(weights, data, options)
-        elif data and training:
+            compare(data, options)
+        if data and training:
             train_core(run, data, options)
         weights = run.average
         if data and sharpening:
@@ -85,8 +87,10 @@ def make_data(
     photos, held_photos, sharp = label(options, pictures, device, training, sharpening)
     parts = [split(views, HELD) for views in timed("the rest of the stills", coming.result)]
     rendered, held = [part for part, _ in parts], [part for _, part in parts]
+    more = Recipe(options.later, STILLS, None, Quality(4, 1), 5000 + seed, scale, workers)
+    later = render("later stills", more, training and options.later > 0 and "rendered" not in options.without)
     high = Recipe(options.high, HIGH, FINE_KINDS, Quality(8, 1), 2000 + seed, scale, workers)
-    data = Data(photos, held_photos, rendered, held, render("high", high, sharpening), sharp)
+    data = Data(photos, held_photos, rendered, held, later, render("high", high, sharpening), sharp)
     for name in ("photos", "rendered", "sharp"):
         sets = [(len(views), *views.size) for views in getattr(data, name)]
         print(f"{name}: {sum(n for n, *_ in sets)} views, {sets}", flush=True)
@@ -117,6 +121,12 @@ def label(
 def train_core(run: Run, data: Data, options: argparse.Namespace) -> None:
     leg = CoreLeg(run, data.photos, data.rendered, _diet(options), options.seed)
 
+    coming = [data.later]
+
+    def grow() -> None:
+        if coming and coming[0].done() and (more := coming.pop().result()):
+            leg.rendered = [joined(pair) for pair in zip(leg.rendered, more, strict=True)]
+
     def check() -> None:
         report(checked(run, data, options))
 
@@ -126,7 +136,7 @@ def train_core(run: Run, data: Data, options: argparse.Namespace) -> None:
 
     check()
     pace = Pace(options.minutes, options.steps, options.until, options.report)
-    timed("core", lambda: run.fit(leg, pace, [(options.check_every, check), (120, save)]))
+    timed("core", lambda: run.fit(leg, pace, [(10, grow), (options.check_every, check), (120, save)]))
 
 
 def train_sharpener(weights: dict[str, Tensor], data: Data, options: argparse.Namespace) -> dict[str, Tensor]:
@@ -154,14 +164,15 @@ def train_sharpener(weights: dict[str, Tensor], data: Data, options: argparse.Na
     return run.average
 
 
-def compare(weights: dict[str, Tensor], data: Data, options: argparse.Namespace) -> None:
-    """What each source brings: the core trained alike with all of them and without each, nothing of it kept. A JSON line
-    each."""
+def compare(data: Data, options: argparse.Namespace) -> None:
+    """What each source brings: the core trained alike from the teacher with all of them and without each, nothing of it kept.
+    A JSON line each."""
+    weights = start_weights(None, options.data / "teacher" / "depth-anything-v2-small", options.seed)
     for left in ("nothing", "photos", "rgbd", "frames", "rendered"):
         run = Run(weights, _rates(options), torch.device(options.device))
         photos = [views for views in (v.without([left]) for v in data.photos) if len(views)]
         leg = CoreLeg(run, photos, [] if left == "rendered" else data.rendered, _diet(options), options.seed)
-        run.fit(leg, Pace(options.compare, options.steps, 1.0, options.report))
+        run.fit(leg, Pace(0, options.compare, 1.0, options.report, warm=max(1, options.compare // 4)))
         print(json.dumps({"without": left, "steps": run.steps} | checked(run, data, options)), flush=True)
 
 
@@ -180,8 +191,8 @@ def report(figures: Figures) -> None:
 
 
 def _diet(options: argparse.Namespace) -> Diet:
-    more = {"consistency": options.consistency, "compile": options.compile}
-    return Diet(options.batch, options.rendered, options.scale, **more)
+    weights = options.normal_weight, options.consistency
+    return Diet(options.batch, options.rendered, options.scale, *weights, compile=options.compile)
 
 
 def hand_on(weights: dict[str, Tensor], options: argparse.Namespace) -> None:

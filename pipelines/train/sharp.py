@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 
 from lotus2_video.models import mini_sharpen
 from lotus2_video.models.mini_torch import TorchOps
+from lotus2_video.ops import resample
 
 from .augment import disturb, turned, uniform
 from .core import forward_of, normalised, scaled
@@ -23,6 +25,7 @@ from .weights import working
 WIDE = 12.0  # pixels, sigma of the Gaussian that divides layout from detail
 # Size at which the core saw the picture, over the picture's own, and how often: the default 288 of 576, and other ratios.
 RATIOS = {1 / 2: 0.55, 1 / 3: 0.2, 7 / 12: 0.15, 1.0: 0.1}
+LUMA = (0.299, 0.587, 0.114)  # of red, green and blue
 AT_START = 0.4  # share of pictures at t = 0, the one moment at which x_t does not give the answer away
 
 
@@ -133,12 +136,34 @@ def whole(views: Views, count: int, generator: torch.Generator) -> tuple[Tensor,
 def start_maps(
     core: Callable[[dict[str, Tensor], Tensor], list[Tensor]], weights: dict[str, Tensor], rgb: Tensor, ratio: float
 ) -> Tensor:
-    """The core's maps [N,4,h,w] of the whole pictures shrunk by `ratio`, enlarged again (half-pixel centres), the normals
-    then of length one."""
+    """The core's maps [N,4,h,w] of the whole pictures shrunk by `ratio`, enlarged again along the pictures' contours, the
+    normals then of length one."""
     size: Size = (rgb.shape[-2], rgb.shape[-1])
     small = F.interpolate(rgb, scaled(size, ratio), mode="bilinear", align_corners=False, antialias=True)
-    depth, normal = (F.interpolate(m, size, mode="bilinear", align_corners=False) for m in core(weights, small))
-    return torch.cat([depth, F.normalize(normal, dim=1, eps=1e-4)], 1)
+    depth, normal = core(weights, small)
+    maps = enlarged(torch.cat([depth.clamp(0, 1), F.normalize(normal, dim=1, eps=1e-4)], 1), small, rgb)
+    return torch.cat([maps[:, :1], F.normalize(maps[:, 1:], dim=1, eps=1e-4)], 1)
+
+
+def enlarged(maps: Tensor, small: Tensor, guide: Tensor) -> Tensor:
+    """`lotus2_video.ops.resample.upsample` on the device: maps [N,C,h,w] of `small` [N,3,h,w] at the size of the guide
+    [N,3,H,W], both in [0,1]."""
+    low = F.pad(torch.cat([small, maps], 1), (1, 1, 1, 1), "replicate")
+    (above, below), (left, right) = (_cells(guide.shape[i], maps.shape[i], guide.device) for i in (2, 3))
+    luma = guide.new_tensor(LUMA).view(1, 3, 1, 1)
+    total, mixed = 0.0, torch.zeros_like(guide[:, :1])
+    for dy, dx in product((0, 1), (0, 1)):
+        near = low.index_select(2, above + dy).index_select(3, left + dx)
+        distance = ((near[:, :3] - guide).abs() * luma).sum(1, keepdim=True) * 255
+        weight = torch.exp(-distance / resample.COLOUR_REACH) + resample.LEAST_TRUST
+        weight = weight * (right if dx else 1 - right) * (below if dy else 1 - below)[:, None]
+        total, mixed = total + weight, mixed + weight * near[:, 3:]
+    return mixed / total
+
+
+def _cells(full: int, low: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    before, share = resample.cells(full, low)
+    return torch.from_numpy(before).to(device), torch.from_numpy(share).to(device)
 
 
 def detailed(start: Tensor, disparity: Tensor, normal: Tensor) -> tuple[Tensor, Tensor]:

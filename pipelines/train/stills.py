@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 
@@ -57,7 +57,7 @@ def render_stills(recipe: Recipe, assets: Assets, device: torch.device) -> list[
             streams.pop(size, None)
         if not streams:
             break
-    return [_joined(views) for views in parts.values()]
+    return [joined(views) for views in parts.values()]
 
 
 def _stream(
@@ -86,7 +86,8 @@ def _kept(frames: Rendered, device: torch.device) -> Views:
     return Views(rgb.permute(0, 3, 1, 2).contiguous(), disparity.clamp(0, 6e4).half(), whole, list(frames.kinds))
 
 
-def _joined(parts: list[Views]) -> Views:
+def joined(parts: Sequence[Views]) -> Views:
+    """Rendered views of one size as one set."""
     normals = [part.normal for part in parts if part.normal is not None]
     labels = [label for part in parts for label in part.labels]
     return Views(
