@@ -40,8 +40,10 @@ COMING = 120.0  # seconds in which an actor has to come back on this machine; on
 PATIENCE = 900.0  # seconds without any worker at all, before giving up; a cluster may have to start machines
 PORT = 6379  # of a cluster, where none is given
 _SYSTEM = {
-    "worker_register_timeout_seconds": 600
-}  # Ray kills a worker that starts slower, again and again on a busy machine
+    "worker_register_timeout_seconds": 600,  # Ray kills one that starts slower, again and again on a busy machine
+    "max_direct_call_object_size": 1
+    << 20,  # bytes that go with the call: half the work of a way through the object store
+}
 _TICK = 0.2  # seconds between two looks at whether to stop
 
 
