@@ -13,6 +13,7 @@ from ..ops.flow import chain, refine, warp
 from ..ops.geometry import unit
 
 _LEAST_KEPT = 0.6  # share of the detail that must still be trusted, or the next frame is a key frame
+_AROUND = 7  # pixels over which colours are compared: on a contour they differ by any small error of the flow
 _SAME_COLOUR = 24.0  # colour difference (0 to 255) to the key frame at which trust in its detail has halved
 
 
@@ -33,7 +34,8 @@ class _Key:
         if exact:
             way = refine(way, self.rgb, _calm(rgb))
         difference = cv2.absdiff(_calm(rgb), warp(self.rgb, way))
-        colour = cv2.cvtColor(difference, cv2.COLOR_RGB2GRAY).astype(np.float32) / np.float32(_SAME_COLOUR)
+        around = cv2.blur(cv2.cvtColor(difference, cv2.COLOR_RGB2GRAY).astype(np.float32), (_AROUND, _AROUND))
+        colour = around / np.float32(_SAME_COLOUR)
         return _Key(self.rgb, way, way.valid / (1 + colour * colour))
 
 
@@ -98,9 +100,9 @@ class CarriedDetail:
             return steady
         depth, normal = steady.depth, steady.normal
         if depth is not None and self._detail.depth is not None:
-            depth = np.clip(depth + self._key.trust * warp(self._detail.depth, self._key.way), 0, 1)
+            depth = np.clip(depth + self._key.trust * warp(self._detail.depth, self._key.way, crisp=True), 0, 1)
         if normal is not None and self._detail.normal is not None:
-            normal = unit(normal + self._key.trust[..., None] * warp(self._detail.normal, self._key.way))
+            normal = unit(normal + self._key.trust[..., None] * warp(self._detail.normal, self._key.way, crisp=True))
         return Maps(depth, normal)
 
 

@@ -44,12 +44,13 @@ def dense_flow(previous: np.ndarray, current: np.ndarray, quality: Literal["fast
     return Flow(there, cv2.resize(agrees.view(np.uint8), there.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0)
 
 
-def warp(previous: np.ndarray, flow: Flow) -> np.ndarray:
+def warp(previous: np.ndarray, flow: Flow, crisp: bool = False) -> np.ndarray:
     """A map of the frame before, moved to where its points are now.
 
-    previous: float32 [h,w] or [h,w,c]. Returns the same shape, bilinear; meaningless where `flow.valid` is False.
+    previous: float32 [h,w] or [h,w,c]. Returns the same shape; meaningless where `flow.valid` is False. Bilinear, or `crisp`:
+    bicubic, which overshoots a little and keeps what is a pixel wide.
     """
-    return _at(previous, flow.to_previous)
+    return _at(previous, flow.to_previous, cv2.INTER_CUBIC if crisp else cv2.INTER_LINEAR)
 
 
 def chain(flow: Flow, earlier: Flow) -> Flow:
@@ -75,12 +76,15 @@ def invert(flow: Flow) -> Flow:
 def refine(flow: Flow, previous: np.ndarray, current: np.ndarray) -> Flow:
     """A chained flow, matched once more between its two ends, so that the errors of its steps do not add up.
 
-    previous, current: uint8 [h,w,3], of the flow's size. What is valid stays so.
+    previous, current: uint8 [h,w,3], of the flow's size. What is valid stays so. Twice as fine as a dense flow, so that a
+    contour lands on its pixel; the smoothing that a flow from nothing needs is left out, which pays for that.
     """
     if min(current.shape[:2]) < _SMALLEST:
         return flow
     before, now = (cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) for rgb in (previous, current))
     search = cv2.DISOpticalFlow.create(_PRESETS["fast"])
+    search.setFinestScale(1)  # patches at half the size, and not at a quarter of it
+    search.setVariationalRefinementIterations(0)
     return Flow(np.asarray(search.calc(now, before, flow.to_previous.copy())), flow.valid)
 
 
@@ -163,9 +167,9 @@ def _square(vectors: np.ndarray) -> np.ndarray:
     return x * x + y * y
 
 
-def _at(map_: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """A map [h,w] or [h,w,c] as found at the end of each pixel's vector, [h,w,2]; bilinear."""
-    return cv2.remap(map_, *_lookup(vectors), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+def _at(map_: np.ndarray, vectors: np.ndarray, interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:
+    """A map [h,w] or [h,w,c] as found at the end of each pixel's vector, [h,w,2]."""
+    return cv2.remap(map_, *_lookup(vectors), interpolation, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _lookup(to_previous: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
