@@ -39,21 +39,21 @@ class FoldConfig:
     jitter: by how much, as a factor less 1, the network's scale may change between two frames (a standard deviation).
     shift_jitter: by how much the disparity that it gives to infinity may change (a standard deviation).
     alike: pixels of the coarse grid that err together; the more, the less a fit of scale and shift is believed.
-    start_scale: scale of the first frame of a scene; below 1 leaves room for things that come nearer than all in it.
+    start_scale: scale of the first frame of a scene; at 0.5 what is nearest in it may come twice as near.
     most_scale: factor by which the scale may leave start_scale, either way.
     infinity: what the network's disparity lacks to be 0 at infinity, where no sky is in view; with sky it lacks nothing.
     lookahead: frames after it that a frame waits for and is smoothed with; 0 is causal.
     """
 
     memory: float = 0.94
-    agree: float = 0.14
+    agree: float = 0.1
     agree_normal: float = 0.4
-    change: float = 0.03
+    change: float = 0.021
     colour: float = 0.2
     speed: float = 0.08
     broad: float = 0.028
     anchor: float = 10.0
-    surprise: float = 0.1
+    surprise: float = 0.07
     pull: float = 0.005
     shift_pull: float = 0.012
     steady_pull: float = 0.3
@@ -61,7 +61,7 @@ class FoldConfig:
     jitter: float = 0.1
     shift_jitter: float = 0.04
     alike: float = 300.0
-    start_scale: float = 0.7
+    start_scale: float = 0.5
     most_scale: float = 2.0
     infinity: float = 0.045
     lookahead: int = 0
@@ -74,9 +74,9 @@ class FoldConfig:
 
 FoldPreset = Literal["live", "default", "film"]
 _PRESETS: dict[str, dict[str, Any]] = {
-    "live": {"memory": 0.8, "agree": 0.08, "pull": 0.01},
+    "live": {"memory": 0.8, "agree": 0.06, "pull": 0.01},
     "default": {},
-    "film": {"memory": 0.96, "agree": 0.18, "pull": 0.003, "anchor": 20.0, "lookahead": 8},
+    "film": {"memory": 0.96, "agree": 0.13, "pull": 0.003, "anchor": 20.0, "lookahead": 8},
 }
 
 
