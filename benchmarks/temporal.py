@@ -4,7 +4,8 @@
         [--keep FOLDER]
 
 A sequence is a folder as sequences.py describes it; with poses it gives the temporal alignment error, with depth the
-accuracy with one scale and shift for the clip and with one for each frame, the edges, and the drift of the scale. Every
+accuracy with one scale and shift for the clip and with one for each frame, the edges, and the drift of the scale; tae_exact
+in the JSON line is what the exact depth itself has of the alignment error, at its edges and where it has holes. Every
 sequence and every video gives the flow-warping error, in percent of the spread of the map. What is measured is what a user
 gets: maps at the size of the picture, upsampled along its contours. Rendered clips (steady_clips.py makes them) also give
 the accuracy on what moves by itself, what is left of jitter put into their exact depth, and by how much a slow true change is
@@ -56,7 +57,10 @@ def measure(clip: Clip, name: str) -> dict[str, float]:
         score["boundary_f1"] = float(np.mean([_edges(d, z) for d, z in zip(full[::5], depth[::5], strict=True)]))
     if clip.truth.poses is not None and clip.truth.intrinsics is not None:
         intrinsics = _resized_intrinsics(clip.truth, depth.shape[1:])
-        score["tae"] = metrics.temporal_alignment_error(full, depth, clip.truth.poses[: len(maps)], intrinsics, limits)
+        poses, known = clip.truth.poses[: len(maps)], np.maximum(depth, limits[0])
+        score["tae"] = metrics.temporal_alignment_error(full, depth, poses, intrinsics, limits)
+        exact = np.where(depth > 0, 1 / known, 0)
+        score["tae_exact"] = metrics.temporal_alignment_error(exact, depth, poses, intrinsics, limits)
     return score
 
 
