@@ -165,7 +165,8 @@ class ScaleTrack:
         return np.eye(3) if self.motion is None else to_gl(self.motion.matrix())
 
     def _fit(self, now: np.ndarray, world: np.ndarray, age: np.ndarray, doubt: np.ndarray) -> Affine:
-        kept = (now > _ENDS[0]) & (now < _ENDS[1]) & (np.abs(cv2.Laplacian(now, cv2.CV_32F)) < _EDGE)
+        kept = (now > _ENDS[0]) & (now < _ENDS[1]) & (_bend(now) < _EDGE)
+        kept &= _bend(world) < _EDGE * self.affine.scale  # carried along, an edge spreads
         weight = np.minimum(age, self._config.anchor) * kept
         if np.count_nonzero(weight) < _LEAST_SAMPLES:
             return self.affine
@@ -229,6 +230,10 @@ def _around_rests(close: np.ndarray, valid: np.ndarray, grey: np.ndarray) -> np.
     contours = cv2.magnitude(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1))
     told = np.minimum(contours, np.float32(_CONTOUR)) * valid
     return cv2.blur(told * close, (_NEARBY, _NEARBY)) >= 0.5 * cv2.blur(told, (_NEARBY, _NEARBY))
+
+
+def _bend(map_: np.ndarray) -> np.ndarray:
+    return np.abs(cv2.Laplacian(map_, cv2.CV_32F))
 
 
 def _coarse(map_: np.ndarray) -> np.ndarray:
