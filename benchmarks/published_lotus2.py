@@ -121,6 +121,13 @@ class Published:
         self.vae.load_state_dict({key: vae.read(key, device).to(dtype) for key in vae.shapes}, assign=True)
         self.vae.eval().requires_grad_(False)
 
+    def merge(self, adapter: str) -> None:
+        """Puts one adapter into the weights, as peft does it. Nothing else is to be run afterwards."""
+        for layer in self._adapted:
+            layer.set_adapter(adapter)
+            layer.merge(adapter_names=[adapter])
+        self._active = adapter
+
     def encode(self, image: Tensor, sample: bool = True) -> Tensor:
         """[1,3,h,w] in [-1,1] -> latent. sample: as published; the mode, to compare with ours."""
         found = self.vae.encode(image.to(self.dtype)).latent_dist

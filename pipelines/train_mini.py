@@ -2,7 +2,7 @@
 
     python pipelines/train_mini.py DATA --out CK --minutes 12 --sharpen-minutes 5 --save-parts PARTS        # on a GPU
     python pipelines/train_mini.py DATA --out CK --start PARTS --minutes 0 --sharpen-minutes 8 --save-parts PARTS2
-    python pipelines/train_mini.py DATA --out CK --start PARTS --steps 0 --export lotus2_video/models/mini.safetensors
+    python pipelines/train_mini.py DATA --out CK --start PARTS --minutes 0 --sharpen-minutes 0 --export mini.safetensors
     python pipelines/train_mini.py DATA --out CK --device cpu --limit 4 --steps 3 --sharpen-steps 3 --batch 2 --rendered 2 \\
         --scale 0.25 --stills 24 --later 0 --high 8 --density 0.1 --label-short 56 --workers 0                     # a smoke run
 

@@ -46,9 +46,16 @@ def in_torch(monkeypatch):
 
 
 @pytest.mark.parametrize("fp8", FP8)
-def test_modulate(make, in_torch, fp8):
-    x, shift, scale = make(2, 7, D)[:, 2:], make(D), make(D)
-    _close(flux_triton.modulate(x, shift, scale, flux_ops.NORM_EPS, fp8), in_torch.modulate(x, shift, scale, fp8))
+@pytest.mark.parametrize("added", [False, True])
+def test_modulate(make, in_torch, fp8, added):
+    x, gate, y, shift, scale = make(1, 7, D).expand(2, -1, -1)[:, 2:], make(D), make(2, 5, D), make(D), make(D)
+    wanted, sums = in_torch.Stream(x), x.clone(memory_format=torch.contiguous_format)
+    if added:
+        wanted.add(gate, y)
+    terms = (gate, y) if added else (None, None)
+    found = flux_triton.modulate(sums, *terms, shift, scale, flux_ops.NORM_EPS, fp8)
+    _close(found, wanted.modulated(shift, scale, fp8))
+    _close(sums, wanted.whole())
 
 
 @pytest.mark.parametrize("fp8", FP8)
@@ -62,11 +69,6 @@ def test_activate(make, in_torch, fp8, beside):
 def test_operand(make, in_torch):
     x = make(2, 7, D)[:, 3:]
     _close(flux_triton.join(x, None, fp8=True), in_torch.operand(x, fp8=True))
-
-
-def test_add_gated(make, in_torch):
-    x, gate, y = make(1, 5, D).expand(2, -1, -1), make(D), make(2, 5, D)
-    _close(flux_triton.add_gated(x, gate, y), in_torch.add_gated(x, gate, y))
 
 
 @pytest.mark.parametrize("lengths", [(9,), (4, 5)])
@@ -95,12 +97,20 @@ def test_norm_silu(make, silu, size, wide):
 
 def test_add_bias(make):
     a, b = (make(2, 32, 7, 9).to(memory_format=torch.channels_last) for _ in range(2))
-    bias = make(32)
-    _close(norm_triton.add_bias(a, b, bias), a + (b + bias[:, None, None]))
+    bias, other = make(32), make(32)
+    _close(norm_triton.add_bias(a, b, bias, other), (a + other[:, None, None]) + (b + bias[:, None, None]))
 
 
-def test_upsample(make):
-    x = make(2, 32, 7, 9).to(memory_format=torch.channels_last)
-    found = norm_triton.upsample(x)
-    assert torch.equal(found, torch.nn.functional.interpolate(x, scale_factor=2.0, mode="nearest"))
+def test_a_picture_is_enlarged_and_convolved_at_once(make):
+    x, conv = make(2, 32, 7, 9).to(memory_format=torch.channels_last), torch.nn.Conv2d(32, 16, 3, padding=1)
+    conv.weight.data, conv.bias.data = make(16, 32, 3, 3), make(16)
+    wanted = conv(torch.nn.functional.interpolate(x, scale_factor=2.0, mode="nearest"))
+    parts = torch.nn.functional.conv2d(x, lotus2_vae._quarters(conv.weight), padding=1)
+    found = norm_triton.interleave(parts.contiguous(memory_format=torch.channels_last), conv.bias)
+    _close(found, wanted.detach())
     assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_softmax(make):
+    x = make(2, 7, 100).float() * 5
+    _close(norm_triton.softmax(x, 0.3, torch.float32), torch.softmax(x * 0.3, dim=-1))

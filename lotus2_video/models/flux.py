@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import WeightsError
-from .flux_ops import Rope, activate, add_gated, attend, modulate, operand
+from .flux_ops import Rope, Stream, activate, attend, operand
 
 ROPE_THETA = 10_000.0
 TIME_CHANNELS = 256  # sinusoids that encode the timestep and the guidance
@@ -152,20 +152,20 @@ class DoubleBlock(nn.Module):
         self.norm_added_q: Tensor
         self.norm_added_k: Tensor
 
-    def forward(self, image: Tensor, text: Tensor, modulation: Tensor, rope: Rope) -> tuple[Tensor, Tensor]:
-        """image [B,T,D], text [B,S,D], modulation [12,D], rope over S+T tokens -> image, text."""
+    def forward(self, image: Stream, text: Stream, modulation: Tensor, rope: Rope) -> None:
+        """Adds to T image and S text tokens. modulation [12,D], rope over S+T tokens."""
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = modulation[:6]
         t_shift, t_scale, t_gate, t_mlp_shift, t_mlp_scale, t_mlp_gate = modulation[6:]
-        qkv = self.qkv(modulate(image, shift, scale, self.fp8))
-        t_qkv = self.text_qkv(modulate(text, t_shift, t_scale, self.fp8))
+        qkv = self.qkv(image.modulated(shift, scale, self.fp8))
+        t_qkv = self.text_qkv(text.modulated(t_shift, t_scale, self.fp8))
         parts = (t_qkv, self.norm_added_q, self.norm_added_k), (qkv, self.norm_q, self.norm_k)
-        t_mixed, mixed = attend(parts, rope, self.heads).split([text.shape[1], image.shape[1]], dim=1)
-        image = add_gated(image, gate, self.out(operand(mixed, self.fp8)))
-        text = add_gated(text, t_gate, self.text_out(operand(t_mixed, self.fp8)))
-        up = self.up(modulate(image, mlp_shift, mlp_scale, self.fp8))
-        image = add_gated(image, mlp_gate, self.down(activate(up, None, self.fp8)))
-        up = self.text_up(modulate(text, t_mlp_shift, t_mlp_scale, self.fp8))
-        return image, add_gated(text, t_mlp_gate, self.text_down(activate(up, None, self.fp8)))
+        t_mixed, mixed = attend(parts, rope, self.heads).split([t_qkv.shape[1], qkv.shape[1]], dim=1)
+        image.add(gate, self.out(operand(mixed, self.fp8)))
+        text.add(t_gate, self.text_out(operand(t_mixed, self.fp8)))
+        up = self.up(image.modulated(mlp_shift, mlp_scale, self.fp8))
+        image.add(mlp_gate, self.down(activate(up, None, self.fp8)))
+        up = self.text_up(text.modulated(t_mlp_shift, t_mlp_scale, self.fp8))
+        text.add(t_mlp_gate, self.text_down(activate(up, None, self.fp8)))
 
 
 class SingleBlock(nn.Module):
@@ -182,12 +182,12 @@ class SingleBlock(nn.Module):
         self.norm_q: Tensor
         self.norm_k: Tensor
 
-    def forward(self, tokens: Tensor, modulation: Tensor, rope: Rope) -> Tensor:
-        """tokens [B,S+T,D], text first; modulation [3,D] -> tokens."""
+    def forward(self, tokens: Stream, modulation: Tensor, rope: Rope) -> None:
+        """Adds to S+T tokens, text first. modulation [3,D]."""
         shift, scale, gate = modulation
-        normed = modulate(tokens, shift, scale, self.fp8)
+        normed = tokens.modulated(shift, scale, self.fp8)
         mixed = attend([(self.qkv(normed), self.norm_q, self.norm_k)], rope, self.heads)
-        return add_gated(tokens, gate, self.out(activate(self.up(normed), mixed, self.fp8)))
+        tokens.add(gate, self.out(activate(self.up(normed), mixed, self.fp8)))
 
 
 class Flux(nn.Module):
@@ -206,15 +206,14 @@ class Flux(nn.Module):
 
     def forward(self, tokens: Tensor, modulation: Modulation, rope: Rope) -> Tensor:
         """tokens [B,T,C], packed latents in the precision of the weights; rope of `rope_table` -> [B,T,C]."""
-        image = self.x_embedder(tokens)
-        text = self.text.expand(len(tokens), -1, -1)
+        image, text = Stream(self.x_embedder(tokens)), Stream(self.text.expand(len(tokens), -1, -1))
         for block, vectors in zip(self.double_blocks, modulation.double, strict=True):
-            image, text = block(image, text, vectors, rope)
-        joint = torch.cat([text, image], dim=1)
+            block(image, text, vectors, rope)
+        joint = Stream(torch.cat([text.whole(), image.whole()], dim=1))
         for block, vectors in zip(self.single_blocks, modulation.single, strict=True):
-            joint = block(joint, vectors, rope)
+            block(joint, vectors, rope)
         scale, shift = modulation.out
-        return self.proj_out(modulate(joint[:, text.shape[1] :], shift, scale, fp8=False))
+        return self.proj_out(Stream(joint.whole()[:, len(self.text) :]).modulated(shift, scale, fp8=False))
 
 
 def rope_table(rows: int, columns: int, text: int, axes: Sequence[int], device: torch.device) -> Rope:

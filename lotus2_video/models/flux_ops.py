@@ -28,14 +28,36 @@ def fused(x: Tensor) -> bool:
     return x.is_cuda and HAS_TRITON
 
 
-def modulate(x: Tensor, shift: Tensor, scale: Tensor, fp8: bool) -> Tensor | Rows:
-    """Layer normalisation of [B,T,D], times 1 + scale, plus shift, [D] each. fp8: as rows with scales."""
-    if fused(x):
-        from .flux_triton import modulate as kernel
+class Stream:
+    """The tokens [B,T,D] on their way through the blocks. What a block adds is put in only where the sum is read next, in the
+    same pass over the tokens."""
 
-        return kernel(x, shift, scale, NORM_EPS, fp8)
-    y = F.layer_norm(x, x.shape[-1:], eps=NORM_EPS) * (1 + scale) + shift
-    return quantise(y) if fp8 else y
+    def __init__(self, tokens: Tensor):
+        self._tokens = tokens.clone(memory_format=torch.contiguous_format)  # sums go in its place
+        self._added: tuple[Tensor, Tensor] | None = None
+
+    def add(self, gate: Tensor, y: Tensor) -> None:
+        """Adds gate * y, [D] and [B,T,D]."""
+        assert self._added is None
+        self._added = (gate, y)
+
+    def modulated(self, shift: Tensor, scale: Tensor, fp8: bool) -> Tensor | Rows:
+        """Layer normalisation, times 1 + scale, plus shift, [D] each. fp8: as rows with scales."""
+        if fused(self._tokens):
+            from .flux_triton import modulate
+
+            (gate, y), self._added = self._added or (None, None), None
+            return modulate(self._tokens, gate, y, shift, scale, NORM_EPS, fp8)
+        x = self.whole()
+        y = F.layer_norm(x, x.shape[-1:], eps=NORM_EPS) * (1 + scale) + shift
+        return quantise(y) if fp8 else y
+
+    def whole(self) -> Tensor:
+        """The tokens [B,T,D]."""
+        if self._added is not None:
+            gate, y = self._added
+            self._tokens, self._added = self._tokens + gate * y, None
+        return self._tokens
 
 
 def activate(up: Tensor, beside: Tensor | None, fp8: bool) -> Tensor | Rows:
@@ -58,15 +80,6 @@ def operand(x: Tensor, fp8: bool) -> Tensor | Rows:
 
         return join(x, None, fp8)
     return quantise(x)
-
-
-def add_gated(x: Tensor, gate: Tensor, y: Tensor) -> Tensor:
-    """x + gate * y, [B,T,D] and [D]."""
-    if fused(x):
-        from .flux_triton import add_gated as kernel
-
-        return kernel(x, gate, y)
-    return x + gate * y
 
 
 def attend(parts: Sequence[Part], rope: Rope, heads: int) -> Tensor:

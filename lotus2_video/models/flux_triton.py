@@ -18,10 +18,15 @@ from torch import Tensor
 from .fp8 import E4M3_MAX, TINIEST, Rows
 
 
-def modulate(x: Tensor, shift: Tensor, scale: Tensor, eps: float, fp8: bool) -> Tensor | Rows:
+def modulate(
+    x: Tensor, gate: Tensor | None, y: Tensor | None, shift: Tensor, scale: Tensor, eps: float, fp8: bool
+) -> Tensor | Rows:
+    """Adds gate * y, where there is one, to x in its place; then what `flux_ops.Stream.modulated` says."""
+    assert x.is_contiguous()
+    assert y is None or y.is_contiguous()
     out, scales = _room(x, x.shape[2], fp8)
     width = triton.next_power_of_2(x.shape[2])
-    _modulate[_tokens(x)](x, shift, scale, out, scales, x.stride(0), x.stride(1), eps, x.shape[2], width, fp8)
+    _modulate[_tokens(x)](x, gate, y, shift, scale, out, scales, eps, x.shape[2], width, y is not None, fp8)
     return Rows(out, scales) if fp8 else out
 
 
@@ -35,13 +40,6 @@ def join(plain: Tensor | None, up: Tensor | None, fp8: bool) -> Tensor | Rows:
     widths = (triton.next_power_of_2(max(n, 1)) for n in (one, two))
     _join[_tokens(some)](plain, up, out, scales, some.stride(0), some.stride(1), one, two, *widths, fp8, num_warps=8)
     return Rows(out, scales) if fp8 else out
-
-
-def add_gated(x: Tensor, gate: Tensor, y: Tensor) -> Tensor:
-    out = torch.empty(x.shape, device=x.device, dtype=x.dtype)
-    width = triton.next_power_of_2(x.shape[2])
-    _add_gated[_tokens(x)](x, gate, y, out, x.stride(0), x.stride(1), y.stride(0), y.stride(1), x.shape[2], width)
-    return out
 
 
 def turned(
@@ -90,12 +88,20 @@ def _e4m3(value, scale):
 
 
 @triton.jit
-def _modulate(x, shift, scale, out, scales, batches, tokens, eps, D: tl.constexpr, W: tl.constexpr, FP8: tl.constexpr):
+def _modulate(
+    x, gate, y, shift, scale, out, scales, eps,
+    D: tl.constexpr, W: tl.constexpr, ADD: tl.constexpr, FP8: tl.constexpr,
+):  # fmt: skip
     token, batch = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
     row = batch * tl.num_programs(0) + token
     column = tl.arange(0, W)
     inside = column < D
-    value = tl.load(x + batch * batches + token * tokens + column, mask=inside, other=0.0).to(tl.float32)
+    value = tl.load(x + row * D + column, mask=inside, other=0.0).to(tl.float32)
+    if ADD:
+        new = tl.load(y + row * D + column, mask=inside, other=0.0).to(tl.float32)
+        value += _rounded(tl.load(gate + column, mask=inside, other=0.0).to(tl.float32) * new, x)
+        value = _rounded(value, x)
+        tl.store(x + row * D + column, value, mask=inside)
     away = tl.where(inside, value - tl.sum(value) / D, 0.0)
     normed = _rounded(away * tl.rsqrt(tl.sum(away * away) / D + eps), x)
     factor = _rounded(1.0 + tl.load(scale + column, mask=inside, other=0.0).to(tl.float32), x)
@@ -128,17 +134,6 @@ def _join(
     else:
         tl.store(target + first, one, mask=first < ONE)
         tl.store(target + ONE + second, two, mask=second < TWO)
-
-
-@triton.jit
-def _add_gated(x, gate, y, out, x_batch, x_token, y_batch, y_token, D: tl.constexpr, W: tl.constexpr):
-    token, batch = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
-    column = tl.arange(0, W)
-    inside = column < D
-    old = tl.load(x + batch * x_batch + token * x_token + column, mask=inside, other=0.0).to(tl.float32)
-    new = tl.load(y + batch * y_batch + token * y_token + column, mask=inside, other=0.0).to(tl.float32)
-    gated = _rounded(tl.load(gate + column, mask=inside, other=0.0).to(tl.float32) * new, out)
-    tl.store(out + (batch * tl.num_programs(0) + token) * D + column, old + gated, mask=inside)
 
 
 @triton.jit

@@ -36,6 +36,8 @@ class Vae:
         self.shift, self.scaling = float(config.get("shift_factor") or 0.0), float(config["scaling_factor"])
         self._vae = _load(config, tensors, where, device, dtype)
         self._vae.decoder.conv_out.float()
+        for conv in _enlarging(self._vae.decoder):
+            conv.quarters = _quarters(conv.weight)
         self.last = torch.float32  # of the decoder's last normalisation and convolution
 
     def encode(self, images: Tensor) -> Tensor:
@@ -64,7 +66,7 @@ class Vae:
             for resnet in block.resnets:
                 x = _resnet(resnet, x)
             if block.upsamplers is not None:
-                x = block.upsamplers[0].conv(_upsample(x))
+                x = _enlarge(block.upsamplers[0].conv, x)
         x = decoder.conv_out(_norm_silu(x, decoder.conv_norm_out, dtype=self.last)).float()
         return (x / 2 + 0.5).clamp(0, 1)
 
@@ -106,7 +108,9 @@ def _resnet(block: Any, x: Tensor) -> Tensor:
     """Twice normalisation, SiLU and convolution, beside x or a convolution of it; the biases are added with what follows."""
     hidden = _unbiased(block.conv1, _norm_silu(x, block.norm1))
     hidden = _unbiased(block.conv2, _norm_silu(hidden, block.norm2, block.conv1.bias))
-    return _add(x if block.conv_shortcut is None else block.conv_shortcut(x), hidden, block.conv2.bias)
+    if block.conv_shortcut is None:
+        return _add(x, hidden, block.conv2.bias)
+    return _add(_unbiased(block.conv_shortcut, x), hidden, block.conv2.bias, block.conv_shortcut.bias)
 
 
 def _attend(attention: Any, x: Tensor) -> Tensor:
@@ -121,8 +125,12 @@ def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Of one head, [N,T,C] each. Heads this wide have no fast kernel on CUDA; whole, the products are fast, and fit."""
     if not q.is_cuda or q.dtype == torch.float32:
         return F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0]
-    scores = torch.bmm(q, k.transpose(1, 2), out_dtype=torch.float32).mul_(q.shape[-1] ** -0.5)
-    return torch.softmax(scores, dim=-1).to(v.dtype) @ v
+    scores, scale = torch.bmm(q, k.transpose(1, 2), out_dtype=torch.float32), q.shape[-1] ** -0.5
+    if fused(q):
+        from .norm_triton import softmax
+
+        return softmax(scores, scale, v.dtype) @ v
+    return torch.softmax(scores.mul_(scale), dim=-1).to(v.dtype) @ v
 
 
 def _unbiased(conv: nn.Conv2d, x: Tensor) -> Tensor:
@@ -144,20 +152,41 @@ def _norm_silu(
     return F.silu(y) if silu else y
 
 
-def _add(a: Tensor, b: Tensor, bias: Tensor) -> Tensor:
+def _add(a: Tensor, b: Tensor, bias: Tensor, other: Tensor | None = None) -> Tensor:
+    """a + b, each with its bias; `other` is that of a."""
     if _fused(a):
         from .norm_triton import add_bias
 
-        return add_bias(a, b, bias)
-    return a + (b + bias[:, None, None])
+        return add_bias(a, b, bias, torch.zeros_like(bias) if other is None else other)
+    return (a if other is None else a + other[:, None, None]) + (b + bias[:, None, None])
 
 
-def _upsample(x: Tensor) -> Tensor:
+def _enlarge(conv: Any, x: Tensor) -> Tensor:
+    """The 3x3 convolution of the picture with every pixel four times: twice as high and wide."""
     if _fused(x):
-        from .norm_triton import upsample
+        from .norm_triton import interleave
 
-        return upsample(x)
-    return F.interpolate(x, scale_factor=2.0, mode="nearest")
+        return interleave(F.conv2d(x, conv.quarters, padding=1), conv.bias)
+    return conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+def _enlarging(decoder: Any) -> list[Any]:
+    """The convolutions that follow an enlargement, where the Triton kernels take them."""
+    convs = [block.upsamplers[0].conv for block in decoder.up_blocks if block.upsamplers is not None]
+    return [conv for conv in convs if fused(conv.weight)]
+
+
+def _quarters(weight: Tensor) -> Tensor:
+    """Of a 3x3 convolution [O,I,3,3] of a picture with every pixel four times: weights [4O,I,2,2] that make, from the picture
+    as it is, each of the four pixels that one becomes.
+
+    Of the three rows that a filter sees of the enlarged picture, two are one row of the picture: an upper pixel sees the
+    row before its own, then its own twice; a lower one its own twice, then the one after. So it is with columns: 4/9 of
+    the work.
+    """
+    sees = torch.tensor([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], dtype=torch.float32, device=weight.device)
+    made = torch.einsum("oiyx,aty,bux->aboitu", weight.float(), sees, sees)
+    return made.flatten(0, 2).to(weight.dtype).contiguous(memory_format=torch.channels_last)
 
 
 def _fused(x: Tensor) -> bool:

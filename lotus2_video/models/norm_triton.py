@@ -36,7 +36,7 @@ def norm_silu(
     turns = triton.cdiv(pixels, rows * PARTS)
     parts = triton.cdiv(pixels, rows * turns)
     sums = torch.empty(frames, parts, 2, channels, device=x.device, dtype=torch.float32)
-    _sum[(frames, parts)](x, bias, sums, pixels, turns, channels, rows)
+    _sum[(frames, parts)](x, bias, sums, pixels, turns, channels, rows, num_warps=8)
     out = torch.empty_like(x, dtype=dtype)  # keeps the layout
     line = torch.empty(frames, 2, channels, device=x.device, dtype=torch.float32)
     lines = triton.cdiv(parts, LINES)
@@ -45,22 +45,34 @@ def norm_silu(
     return out
 
 
-def add_bias(a: Tensor, b: Tensor, bias: Tensor) -> Tensor:
-    """a + (b + bias), [N,C,h,w] channels last and [C], in the dtype of a."""
+def add_bias(a: Tensor, b: Tensor, bias: Tensor, other: Tensor) -> Tensor:
+    """(a + other) + (b + bias), [N,C,h,w] channels last and [C], in the dtype of a."""
     out = torch.empty_like(a)
     channels, rows = a.shape[1], BLOCK // a.shape[1]
     pixels = a.numel() // channels
-    _add[(triton.cdiv(pixels, rows),)](a, b, bias, out, pixels, channels, rows)
+    _add[(triton.cdiv(pixels, rows),)](a, b, bias, other, out, pixels, channels, rows)
     return out
 
 
-def upsample(x: Tensor) -> Tensor:
-    """Twice as high and wide, each pixel four times: [N,C,h,w] channels last -> [N,C,2h,2w] channels last."""
-    frames, channels, height, width = x.shape
-    layout = torch.channels_last
-    out = torch.empty(frames, channels, 2 * height, 2 * width, device=x.device, dtype=x.dtype, memory_format=layout)
-    pixels, rows = frames * height * width, BLOCK // channels
-    _upsample[(triton.cdiv(pixels, rows),)](x, out, pixels, width, channels, rows)
+def interleave(x: Tensor, bias: Tensor) -> Tensor:
+    """Four pictures as one twice as high and wide, plus bias.
+
+    x: [N,4C,h+1,w+1] channels last; of its four times C channels, those of number 2a + b hold, from row a and column b on,
+    the pixels of rows a, a + 2, ... and columns b, b + 2, ... of the result, [N,C,2h,2w] channels last. bias: [C].
+    """
+    assert x.is_contiguous(memory_format=torch.channels_last)
+    frames, height, width = x.shape[0], 2 * (x.shape[2] - 1), 2 * (x.shape[3] - 1)
+    channels, layout = x.shape[1] // 4, torch.channels_last
+    out = torch.empty(frames, channels, height, width, device=x.device, dtype=x.dtype, memory_format=layout)
+    rows = BLOCK // channels
+    _interleave[(triton.cdiv(height * width, rows), frames)](x, bias, out, height, width, channels, rows)
+    return out
+
+
+def softmax(x: Tensor, scale: float, dtype: torch.dtype) -> Tensor:
+    """Of the rows of float32 [N,T,S], times `scale`, in `dtype`."""
+    out = torch.empty_like(x, dtype=dtype)
+    _softmax[(x.numel() // x.shape[-1],)](x, out, scale, x.shape[-1], triton.next_power_of_2(x.shape[-1]), num_warps=16)
     return out
 
 
@@ -81,16 +93,16 @@ def _sum(x, bias, sums, pixels, turns, C: tl.constexpr, ROWS: tl.constexpr):
     frame, part = tl.program_id(0).to(tl.int64), tl.program_id(1)
     channel = tl.arange(0, C)
     offset = tl.load(bias + channel).to(tl.float32)[None, :]
-    one, two = tl.zeros([C], tl.float32), tl.zeros([C], tl.float32)
+    one, two = tl.zeros([ROWS, C], tl.float32), tl.zeros([ROWS, C], tl.float32)
     for turn in range(turns):
         where, inside = _block(pixels, (part * turns + turn) * ROWS, C, ROWS)
         value = tl.load(x + frame * pixels * C + where, mask=inside, other=0.0).to(tl.float32)
         value = tl.where(inside, _rounded(value + offset, x), 0.0)
-        one += tl.sum(value, axis=0)
-        two += tl.sum(value * value, axis=0)
+        one += value
+        two += value * value
     target = sums + (frame * tl.num_programs(1) + part) * 2 * C + channel
-    tl.store(target, one)
-    tl.store(target + C, two)
+    tl.store(target, tl.sum(one, axis=0))
+    tl.store(target + C, tl.sum(two, axis=0))
 
 
 @triton.jit
@@ -149,21 +161,35 @@ def _apply(x, bias, line, out, pixels, C: tl.constexpr, ROWS: tl.constexpr, SILU
 
 
 @triton.jit
-def _add(a, b, bias, out, pixels, C: tl.constexpr, ROWS: tl.constexpr):
+def _biased(x, bias, where, inside, C: tl.constexpr):
+    value = tl.load(x + where, mask=inside, other=0.0).to(tl.float32)
+    return _rounded(value + tl.load(bias + tl.arange(0, C)).to(tl.float32)[None, :], x)
+
+
+@triton.jit
+def _add(a, b, bias, other, out, pixels, C: tl.constexpr, ROWS: tl.constexpr):
     where, inside = _block(pixels, tl.program_id(0) * ROWS, C, ROWS)
-    value = tl.load(b + where, mask=inside, other=0.0).to(tl.float32)
-    value = _rounded(value + tl.load(bias + tl.arange(0, C)).to(tl.float32)[None, :], b)
-    value += tl.load(a + where, mask=inside, other=0.0).to(tl.float32)
+    value = _biased(b, bias, where, inside, C) + _biased(a, other, where, inside, C)
     tl.store(out + where, value.to(out.dtype.element_ty), mask=inside)
 
 
 @triton.jit
-def _upsample(x, out, pixels, width, C: tl.constexpr, ROWS: tl.constexpr):
-    where, inside = _block(pixels, tl.program_id(0) * ROWS, C, ROWS)
-    value = tl.load(x + where, mask=inside)
-    pixel = tl.program_id(0) * ROWS + tl.arange(0, ROWS).to(tl.int64)
-    corner = pixel // width * 4 * width + pixel % width * 2
-    target = out + corner[:, None] * C + tl.arange(0, C)[None, :]
-    for row in tl.static_range(2):
-        for column in tl.static_range(2):
-            tl.store(target + (row * 2 * width + column) * C, value, mask=inside)
+def _interleave(x, bias, out, height, width, C: tl.constexpr, ROWS: tl.constexpr):
+    frame, channel = tl.program_id(1).to(tl.int64), tl.arange(0, C)[None, :]
+    pixel = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    inside = (pixel < height * width)[:, None]
+    row, column = pixel // width, pixel % width
+    a, b = row % 2, column % 2
+    there = (frame * (height // 2 + 1) + row // 2 + a) * (width // 2 + 1) + column // 2 + b
+    source = there[:, None] * 4 * C + (2 * a + b)[:, None] * C + channel
+    target = (frame * height * width + pixel)[:, None] * C + channel
+    value = _biased(x, bias, source, inside, C)
+    tl.store(out + target, value.to(out.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _softmax(x, out, scale, S: tl.constexpr, W: tl.constexpr):
+    row, column = tl.program_id(0).to(tl.int64), tl.arange(0, W)
+    value = tl.load(x + row * S + column, mask=column < S, other=float("-inf")) * scale
+    grown = tl.exp(value - tl.max(value))
+    tl.store(out + row * S + column, (grown / tl.sum(grown)).to(out.dtype.element_ty), mask=column < S)
