@@ -178,7 +178,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     add("--start", type=float, metavar="T", help="first second of the source to read")
     add("--end", type=float, metavar="T", help="second of the source to stop at")
     add("--device", metavar="NAME", help="auto (default), cpu, cuda, cuda:N")
-    add("--precision", metavar="NAME", help="auto (default), fp32, bf16, fp8")
+    add("--precision", metavar="NAME", help="auto (default), fp32, fp16, bf16, fp8")
     add("--engine", metavar="NAME", help="auto (default: ray for more than one device), local, ray")
     add("--gpus", metavar="N", help="all (default) or how many, with ray")
     add(

@@ -15,7 +15,7 @@ Format = Literal["mp4", "ffv1", "prores", "exr", "png", "npz"]
 Colormap = Literal["gray", "inferno", "turbo", "spectral"]
 Upsample = Literal["guided", "bilinear"]
 NormalSpace = Literal["gl", "cv", "directx", "lotus"]
-Precision = Literal["auto", "fp32", "bf16", "fp8"]
+Precision = Literal["auto", "fp32", "fp16", "bf16", "fp8"]
 EngineName = Literal["auto", "local", "ray"]
 
 

@@ -139,8 +139,8 @@ def _card(name: str) -> Path | None:
 
 def _dtype(precision: str) -> torch.dtype:
     if precision == "fp8":
-        raise UsageError("fp8 is for lotus-2 only", "--precision", "use auto, fp32 or bf16")
-    return torch.bfloat16 if precision == "bf16" else torch.float32
+        raise UsageError("fp8 is for lotus-2 only", "--precision", "use auto, fp32, fp16 or bf16")
+    return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
 
 
 def _load(name: str, dtype: torch.dtype, device: torch.device) -> tuple[Any, Any]:

@@ -40,8 +40,9 @@ class MiniPredictor:
         self.kinds, self._sharpens = options.kinds, has_sharpener(weights)
         self._short, self._full = options.res or SHORT, options.sharpen
         self.device = _pick_device(options.device)
-        if options.precision == "fp8":
-            raise UsageError("the mini runs in fp32 or bf16, not fp8", "--precision")
+        if options.precision == "fp8" or (options.precision == "fp16" and self.device == "cpu"):
+            known = "fp32 or bf16" if self.device == "cpu" else "fp32, fp16 or bf16"
+            raise UsageError(f"the mini runs in {known} on {self.device}, not {options.precision}", "--precision")
         self._network = _network(weights, options.kinds, options.precision, self.device)
         made = (_digest(path), self.device.partition(":")[0], self._network.precision, *"s" * options.sharpen)
         self.fingerprint = "-".join(("mini", *made))
@@ -86,7 +87,7 @@ class MiniPredictor:
 
 
 class Network(Protocol):
-    """The mini on one back end. precision: fp32 or bf16."""
+    """The mini on one back end. precision: fp32, fp16 or bf16."""
 
     precision: str
 

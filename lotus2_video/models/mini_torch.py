@@ -73,6 +73,7 @@ class TorchOps:
         return F.normalize(x, dim=1, eps=1e-4)
 
 
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 # What makes the maps themselves is in float32 whatever the rest, so that slow slopes show no bands.
 FINE = ("edges.", "depth.", "normal.", "sharpen.out.")
 
@@ -102,12 +103,12 @@ def _constants(device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 class TorchMini:
-    """The mini in torch, on a GPU or a CPU. weights: float32 by name. kinds: of the maps it makes. precision: "fp32" or "bf16"
-    ("auto" on a GPU)."""
+    """The mini in torch, on a GPU or a CPU. weights: float32 by name. kinds: of the maps it makes. precision: of DTYPES, or
+    "auto", which is fp16: as fast as bf16, and its maps are eight times nearer to those of fp32."""
 
     def __init__(self, weights: Mapping[str, np.ndarray], kinds: Sequence[Kind], precision: str, device: torch.device):
-        self.precision = "bf16" if precision == "auto" else precision
-        self._dtype = torch.float32 if self.precision == "fp32" else torch.bfloat16
+        self.precision = "fp16" if precision == "auto" else precision
+        self._dtype = DTYPES[self.precision]
         self._kinds, self._device = tuple(kinds), device
         self._weights = place({k: torch.from_numpy(v) for k, v in weights.items()}, device, self._dtype)
         self._mean, self._std = _constants(device)
