@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> None:
     torch.backends.cuda.matmul.allow_tf32 = True
     options.out.parent.mkdir(parents=True, exist_ok=True)
     weights = start_weights(options.start, options.data / "teacher" / "depth-anything-v2-small", options.seed)
-    training = options.steps != 0 and options.minutes > 0
+    training = _trains(options)
     sharpening = options.sharpen_steps != 0 and options.sharpen_minutes > 0
     with ThreadPoolExecutor(1) as background:
         learning = training or bool(options.compare)
@@ -70,9 +70,10 @@ def run(options: argparse.Namespace) -> None:
 
 
 def make_data(
-    options: argparse.Namespace, device: torch.device, background: ThreadPoolExecutor, training: bool, sharpening: bool
+    options: argparse.Namespace, device: torch.device, background: ThreadPoolExecutor, learning: bool, sharpening: bool
 ) -> Data:
-    """Renders in the background while the teacher labels; of what is not asked for, nothing."""
+    """Renders in the background while the teacher labels; of what is not asked for, nothing. learning: whether the core learns,
+    be it to compare only."""
     tars = sorted((options.data / "photos").glob("*.tar"))
     assets = timed("textures", lambda: load_assets(photos=tars, meshes=options.meshes))
     scale, workers, seed = options.scale, options.workers, options.seed
@@ -81,14 +82,14 @@ def make_data(
         return background.submit(timed, name, lambda: render_stills(recipe, assets, device) if wanted else [])
 
     stills = Recipe(options.stills, STILLS, None, Quality(4, 1), 1000 + seed, scale, workers)
-    coming = render("stills", stills, training and "rendered" not in options.without)
+    coming = render("stills", stills, learning and "rendered" not in options.without)
     pictures = timed("pictures", lambda: read_pictures(options.data, options.limit))
     print(count(pictures), flush=True)
-    photos, held_photos, sharp = label(options, pictures, device, training, sharpening)
+    photos, held_photos, sharp = label(options, pictures, device, learning, sharpening)
     parts = [split(views, HELD) for views in timed("the rest of the stills", coming.result)]
     rendered, held = [part for part, _ in parts], [part for _, part in parts]
     more = Recipe(options.later, STILLS, None, Quality(4, 1), 5000 + seed, scale, workers)
-    later = render("later stills", more, training and options.later > 0 and "rendered" not in options.without)
+    later = render("later stills", more, _trains(options) and options.later > 0 and "rendered" not in options.without)
     high = Recipe(options.high, HIGH, FINE_KINDS, Quality(8, 1), 2000 + seed, scale, workers)
     data = Data(photos, held_photos, rendered, held, later, render("high", high, sharpening), sharp)
     for name in ("photos", "rendered", "sharp"):
@@ -193,6 +194,11 @@ def report(figures: Figures) -> None:
 def _diet(options: argparse.Namespace) -> Diet:
     weights = options.normal_weight, options.consistency
     return Diet(options.batch, options.rendered, options.scale, *weights, compile=options.compile)
+
+
+def _trains(options: argparse.Namespace) -> bool:
+    """Whether the core is trained for good."""
+    return options.steps != 0 and options.minutes > 0
 
 
 def hand_on(weights: dict[str, Tensor], options: argparse.Namespace) -> None:
