@@ -228,7 +228,7 @@ def tail(bench: Bench) -> None:
         vae = Vae(config, vae_tensors(config), "random", bench.device, torch.bfloat16)
         if name == "bf16":
             vae.last = torch.bfloat16
-            vae._vae.decoder.conv_out.bfloat16()
+            vae._vae.decoder.conv_out.bfloat16()  # before anything is recorded
         bench.results[f"decode_tail_{name}_ms"] = bench.milliseconds(lambda vae=vae: vae.decode(latent))
         levels = vae.decode(latent).to(vae.last).mean(dim=1).unique().numel()
         bench.results[f"decode_tail_{name}_levels"] = levels

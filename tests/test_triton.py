@@ -10,7 +10,9 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("triton", reason="triton comes with torch for CUDA")
 
 from lotus2_video.models import flux_ops, flux_triton, lotus2_vae, norm_triton  # noqa: E402
+from lotus2_video.models.flux_weights import Linear  # noqa: E402
 from lotus2_video.models.fp8 import Rows  # noqa: E402
+from lotus2_video.models.recorded import Recorded  # noqa: E402
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 if not INTERPRETED and not torch.cuda.is_available():
@@ -32,7 +34,7 @@ def _close(found, wanted):
         found, wanted = (rows.values.float() * rows.scales for rows in (found, wanted))
         assert (found - wanted).norm() < 2e-2 * wanted.norm()  # a bit of bfloat16 is now and then one of e4m3
         return
-    limit = 1e-5 if wanted.dtype == torch.float32 else 4e-3
+    limit = 1e-5 if wanted.dtype == torch.float32 else 6e-3
     assert found.dtype == wanted.dtype
     assert found.shape == wanted.shape
     assert (found.float() - wanted.float()).norm() < limit * wanted.float().norm()
@@ -46,29 +48,33 @@ def in_torch(monkeypatch):
 
 
 @pytest.mark.parametrize("fp8", FP8)
-@pytest.mark.parametrize("added", [False, True])
+@pytest.mark.parametrize("added", ["nothing", "y", "y and a bias"])
 def test_modulate(make, in_torch, fp8, added):
-    x, gate, y, shift, scale = make(1, 7, D).expand(2, -1, -1)[:, 2:], make(D), make(2, 5, D), make(D), make(D)
+    x, shift, scale = make(1, 7, D).expand(2, -1, -1)[:, 2:], make(D), make(D)
     wanted, sums = in_torch.Stream(x), x.clone(memory_format=torch.contiguous_format)
-    if added:
-        wanted.add(gate, y)
-    terms = (gate, y) if added else (None, None)
-    found = flux_triton.modulate(sums, *terms, shift, scale, flux_ops.NORM_EPS, fp8)
+    terms = make(D), make(2, 5, D), make(D) if "bias" in added else None
+    if added != "nothing":
+        wanted.add(*terms)
+    found = flux_triton.modulate(sums, None if added == "nothing" else terms, shift, scale, flux_ops.NORM_EPS, fp8)
     _close(found, wanted.modulated(shift, scale, fp8))
     _close(sums, wanted.whole())
 
 
-@pytest.mark.parametrize("fp8", FP8)
-@pytest.mark.parametrize("beside", [False, True])
-def test_activate(make, in_torch, fp8, beside):
-    up, plain = make(2, 5, 4 * D), make(2, 5, D) if beside else None
-    _close(flux_triton.join(plain, up, fp8), in_torch.activate(up, plain, fp8))
-
-
 @pytest.mark.skipif(INTERPRETED, reason="the interpreter has no e4m3")
-def test_operand(make, in_torch):
-    x = make(2, 7, D)[:, 3:]
-    _close(flux_triton.join(x, None, fp8=True), in_torch.operand(x, fp8=True))
+@pytest.mark.parametrize("parts", ["plain", "up", "both"])
+def test_rows(make, in_torch, parts):
+    plain = make(2, 7, D)[:, 2:] if parts != "up" else None
+    up = make(2, 5, 4 * D) if parts != "plain" else None
+    _close(flux_triton.join(plain, up), in_torch.rows(plain, up))
+
+
+@pytest.mark.skipif(INTERPRETED, reason="wants a CUDA device")
+def test_a_layer_with_gelu_and_one_of_two_parts(make):
+    x, beside, layer = make(2, 5, D), make(2, 5, D), Linear(make(4 * D, D), make(4 * D))
+    wanted = torch.nn.functional.gelu(layer(x), approximate="tanh")
+    _close(layer.gelu(x), wanted)
+    out = Linear(make(D, 5 * D), make(D))
+    _close(out.joined(beside, wanted), out(torch.cat([beside, wanted], dim=2)))
 
 
 @pytest.mark.parametrize("lengths", [(9,), (4, 5)])
@@ -115,3 +121,14 @@ def test_a_picture_is_enlarged_and_convolved_at_once(make):
 def test_softmax(make):
     x = make(2, 7, 100).float() * 5
     _close(norm_triton.softmax(x, 0.3, torch.float32), torch.softmax(x * 0.3, dim=-1))
+
+
+@pytest.mark.skipif(INTERPRETED, reason="wants a CUDA device")
+def test_a_recorded_function_is_the_function(make):
+    pool = torch.cuda.graph_pool_handle()
+    twice, root = Recorded(lambda x: (x * 2).cumsum(0), pool), Recorded(lambda x: x.abs().sqrt(), pool)
+    for x in (make(5, 7), make(5, 7), make(3, 2)):
+        found = twice(x), root(x)
+        twice(x + 1)  # must not change what was given out
+        assert torch.equal(found[0], (x * 2).cumsum(0))
+        assert torch.equal(found[1], x.abs().sqrt())

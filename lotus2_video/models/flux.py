@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import WeightsError
-from .flux_ops import Rope, Stream, activate, attend, operand
+from .flux_ops import Rope, Stream, apart, attend, rise, rows
+from .fp8 import Rows
 
 ROPE_THETA = 10_000.0
 TIME_CHANNELS = 256  # sinusoids that encode the timestep and the guidance
@@ -91,8 +92,8 @@ def linear_shapes(config: FluxConfig) -> dict[str, tuple[int, int]]:
 def tensor_shapes(config: FluxConfig) -> dict[str, tuple[int, ...]]:
     """Every tensor of the checkpoint: key -> shape."""
     shapes: dict[str, tuple[int, ...]] = {}
-    for name, (rows, columns) in linear_shapes(config).items():
-        shapes[f"{name}.weight"], shapes[f"{name}.bias"] = (rows, columns), (rows,)
+    for name, (out, columns) in linear_shapes(config).items():
+        shapes[f"{name}.weight"], shapes[f"{name}.bias"] = (out, columns), (out,)
     norms = dict.fromkeys(double_names(config), ("norm_q", "norm_k", "norm_added_q", "norm_added_k"))
     norms |= dict.fromkeys(single_names(config), ("norm_q", "norm_k"))
     shapes |= {f"{b}.attn.{n}.weight": (config.attention_head_dim,) for b, parts in norms.items() for n in parts}
@@ -112,7 +113,7 @@ class Maker(Protocol):
 
     fp8: bool
 
-    def linear(self, *names: str, plain: bool = False) -> nn.Module:
+    def linear(self, *names: str, plain: bool = False) -> Any:
         """One layer with the outputs of all `names` one after the other. plain: never quantised."""
         ...
 
@@ -160,12 +161,10 @@ class DoubleBlock(nn.Module):
         t_qkv = self.text_qkv(text.modulated(t_shift, t_scale, self.fp8))
         parts = (t_qkv, self.norm_added_q, self.norm_added_k), (qkv, self.norm_q, self.norm_k)
         t_mixed, mixed = attend(parts, rope, self.heads).split([t_qkv.shape[1], qkv.shape[1]], dim=1)
-        image.add(gate, self.out(operand(mixed, self.fp8)))
-        text.add(t_gate, self.text_out(operand(t_mixed, self.fp8)))
-        up = self.up(image.modulated(mlp_shift, mlp_scale, self.fp8))
-        image.add(mlp_gate, self.down(activate(up, None, self.fp8)))
-        up = self.text_up(text.modulated(t_mlp_shift, t_mlp_scale, self.fp8))
-        text.add(t_mlp_gate, self.text_down(activate(up, None, self.fp8)))
+        image.add(gate, *apart(self.out, mixed, self.fp8))
+        text.add(t_gate, *apart(self.text_out, t_mixed, self.fp8))
+        image.add(mlp_gate, self.down(rise(self.up, image.modulated(mlp_shift, mlp_scale, self.fp8))))
+        text.add(t_mlp_gate, self.text_down(rise(self.text_up, text.modulated(t_mlp_shift, t_mlp_scale, self.fp8))))
 
 
 class SingleBlock(nn.Module):
@@ -187,7 +186,10 @@ class SingleBlock(nn.Module):
         shift, scale, gate = modulation
         normed = tokens.modulated(shift, scale, self.fp8)
         mixed = attend([(self.qkv(normed), self.norm_q, self.norm_k)], rope, self.heads)
-        tokens.add(gate, self.out(activate(self.up(normed), mixed, self.fp8)))
+        if isinstance(normed, Rows):
+            tokens.add(gate, self.out(rows(mixed, self.up(normed))))
+        else:
+            tokens.add(gate, self.out.joined(mixed, self.up.gelu(normed)))
 
 
 class Flux(nn.Module):

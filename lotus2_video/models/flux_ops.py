@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -34,20 +35,20 @@ class Stream:
 
     def __init__(self, tokens: Tensor):
         self._tokens = tokens.clone(memory_format=torch.contiguous_format)  # sums go in its place
-        self._added: tuple[Tensor, Tensor] | None = None
+        self._added: tuple[Tensor, Tensor, Tensor | None] | None = None
 
-    def add(self, gate: Tensor, y: Tensor) -> None:
-        """Adds gate * y, [D] and [B,T,D]."""
+    def add(self, gate: Tensor, y: Tensor, bias: Tensor | None = None) -> None:
+        """Adds gate * (y + bias), [D], [B,T,D] and [D]."""
         assert self._added is None
-        self._added = (gate, y)
+        self._added = (gate, y, bias)
 
     def modulated(self, shift: Tensor, scale: Tensor, fp8: bool) -> Tensor | Rows:
         """Layer normalisation, times 1 + scale, plus shift, [D] each. fp8: as rows with scales."""
         if fused(self._tokens):
             from .flux_triton import modulate
 
-            (gate, y), self._added = self._added or (None, None), None
-            return modulate(self._tokens, gate, y, shift, scale, NORM_EPS, fp8)
+            added, self._added = self._added, None
+            return modulate(self._tokens, added, shift, scale, NORM_EPS, fp8)
         x = self.whole()
         y = F.layer_norm(x, x.shape[-1:], eps=NORM_EPS) * (1 + scale) + shift
         return quantise(y) if fp8 else y
@@ -55,31 +56,32 @@ class Stream:
     def whole(self) -> Tensor:
         """The tokens [B,T,D]."""
         if self._added is not None:
-            gate, y = self._added
-            self._tokens, self._added = self._tokens + gate * y, None
+            gate, y, bias = self._added
+            self._tokens, self._added = self._tokens + gate * (y if bias is None else y + bias), None
         return self._tokens
 
 
-def activate(up: Tensor, beside: Tensor | None, fp8: bool) -> Tensor | Rows:
-    """GELU (by tanh) of [B,T,M], behind the [B,T,D] `beside` it in the same row where there is one."""
-    if fused(up):
+def apart(layer: Any, x: Tensor, fp8: bool) -> tuple[Tensor, Tensor | None]:
+    """What `layer` makes of x, a part of the tokens of each [B,T,D], and a bias that is still to be added to it: of rows that
+    do not follow each other a product with a bias is two passes."""
+    return (layer(rows(x, None)), None) if fp8 else (x @ layer.weight.t(), layer.bias)
+
+
+def rise(up: Any, x: Tensor | Rows) -> Tensor | Rows:
+    """GELU (by tanh) of what the layer `up` makes of [B,T,D], for the next layer."""
+    return rows(None, up(x)) if isinstance(x, Rows) else up.gelu(x)
+
+
+def rows(plain: Tensor | None, up: Tensor | None) -> Rows:
+    """[B,T,D] as it is, then GELU (by tanh) of [B,T,M], in one row with a scale; either may be missing."""
+    some = up if plain is None else plain
+    assert some is not None
+    if fused(some):
         from .flux_triton import join
 
-        return join(beside, up, fp8)
-    y = F.gelu(up, approximate="tanh")
-    y = y if beside is None else torch.cat([beside, y], dim=2)
-    return quantise(y) if fp8 else y
-
-
-def operand(x: Tensor, fp8: bool) -> Tensor | Rows:
-    """[B,T,D] for a layer."""
-    if not fp8:
-        return x
-    if fused(x):
-        from .flux_triton import join
-
-        return join(x, None, fp8)
-    return quantise(x)
+        return join(plain, up)
+    parts = [] if plain is None else [plain]
+    return quantise(torch.cat(parts if up is None else [*parts, F.gelu(up, approximate="tanh")], dim=2))
 
 
 def attend(parts: Sequence[Part], rope: Rope, heads: int) -> Tensor:

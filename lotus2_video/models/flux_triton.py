@@ -17,29 +17,32 @@ from torch import Tensor
 
 from .fp8 import E4M3_MAX, TINIEST, Rows
 
+Added = tuple[Tensor, Tensor, Tensor | None]  # gate [D], y [B,T,D] and a bias [D] of y
 
-def modulate(
-    x: Tensor, gate: Tensor | None, y: Tensor | None, shift: Tensor, scale: Tensor, eps: float, fp8: bool
-) -> Tensor | Rows:
-    """Adds gate * y, where there is one, to x in its place; then what `flux_ops.Stream.modulated` says."""
+
+def modulate(x: Tensor, added: Added | None, shift: Tensor, scale: Tensor, eps: float, fp8: bool) -> Tensor | Rows:
+    """Adds gate * (y + bias), where there is one, to x in its place; then what `flux_ops.Stream.modulated` says."""
+    gate, y, bias = added or (None, None, None)
     assert x.is_contiguous()
     assert y is None or y.is_contiguous()
     out, scales = _room(x, x.shape[2], fp8)
     width = triton.next_power_of_2(x.shape[2])
-    _modulate[_tokens(x)](x, gate, y, shift, scale, out, scales, eps, x.shape[2], width, y is not None, fp8)
+    _modulate[_tokens(x)](
+        x, gate, y, bias, shift, scale, out, scales, eps, x.shape[2], width, y is not None, bias is not None, fp8
+    )
     return Rows(out, scales) if fp8 else out
 
 
-def join(plain: Tensor | None, up: Tensor | None, fp8: bool) -> Tensor | Rows:
-    """The row of `plain` as it is, then GELU of that of `up`; either may be missing."""
+def join(plain: Tensor | None, up: Tensor | None) -> Rows:
+    """See `flux_ops.rows`."""
     some = up if plain is None else plain
     assert some is not None
     assert up is None or up.is_contiguous()
     one, two = (0 if part is None else part.shape[2] for part in (plain, up))
-    out, scales = _room(some, one + two, fp8)
+    out, scales = _room(some, one + two, fp8=True)
     widths = (triton.next_power_of_2(max(n, 1)) for n in (one, two))
-    _join[_tokens(some)](plain, up, out, scales, some.stride(0), some.stride(1), one, two, *widths, fp8, num_warps=8)
-    return Rows(out, scales) if fp8 else out
+    _join[_tokens(some)](plain, up, out, scales, some.stride(0), some.stride(1), one, two, *widths, num_warps=8)
+    return Rows(out, scales)
 
 
 def turned(
@@ -89,8 +92,8 @@ def _e4m3(value, scale):
 
 @triton.jit
 def _modulate(
-    x, gate, y, shift, scale, out, scales, eps,
-    D: tl.constexpr, W: tl.constexpr, ADD: tl.constexpr, FP8: tl.constexpr,
+    x, gate, y, bias, shift, scale, out, scales, eps,
+    D: tl.constexpr, W: tl.constexpr, ADD: tl.constexpr, BIASED: tl.constexpr, FP8: tl.constexpr,
 ):  # fmt: skip
     token, batch = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
     row = batch * tl.num_programs(0) + token
@@ -99,6 +102,8 @@ def _modulate(
     value = tl.load(x + row * D + column, mask=inside, other=0.0).to(tl.float32)
     if ADD:
         new = tl.load(y + row * D + column, mask=inside, other=0.0).to(tl.float32)
+        if BIASED:
+            new = _rounded(new + tl.load(bias + column, mask=inside, other=0.0).to(tl.float32), x)
         value += _rounded(tl.load(gate + column, mask=inside, other=0.0).to(tl.float32) * new, x)
         value = _rounded(value, x)
         tl.store(x + row * D + column, value, mask=inside)
@@ -115,7 +120,7 @@ def _modulate(
 @triton.jit
 def _join(
     plain, up, out, scales, batches, tokens,
-    ONE: tl.constexpr, TWO: tl.constexpr, W1: tl.constexpr, W2: tl.constexpr, FP8: tl.constexpr,
+    ONE: tl.constexpr, TWO: tl.constexpr, W1: tl.constexpr, W2: tl.constexpr,
 ):  # fmt: skip
     token, batch = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
     row = batch * tl.num_programs(0) + token
@@ -127,13 +132,9 @@ def _join(
     if TWO > 0:
         x = tl.load(up + row * TWO + second, mask=second < TWO, other=0.0).to(tl.float32)
         two = _rounded(x * tl.sigmoid(1.5957691216057308 * (x + 0.044715 * x * x * x)), up)  # 2 sqrt(2 / pi)
-    if FP8:
-        scale = _scale(tl.maximum(tl.max(tl.abs(one)), tl.max(tl.abs(two))), scales, row)
-        tl.store(target + first, _e4m3(one, scale), mask=first < ONE)
-        tl.store(target + ONE + second, _e4m3(two, scale), mask=second < TWO)
-    else:
-        tl.store(target + first, one, mask=first < ONE)
-        tl.store(target + ONE + second, two, mask=second < TWO)
+    scale = _scale(tl.maximum(tl.max(tl.abs(one)), tl.max(tl.abs(two))), scales, row)
+    tl.store(target + first, _e4m3(one, scale), mask=first < ONE)
+    tl.store(target + ONE + second, _e4m3(two, scale), mask=second < TWO)
 
 
 @triton.jit

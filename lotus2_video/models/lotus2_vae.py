@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .flux_ops import fused
+from .recorded import Recorded
 from .tensors import FileTensors, Tensors, check_shapes
 
 if TYPE_CHECKING:
@@ -39,9 +40,18 @@ class Vae:
         for conv in _enlarging(self._vae.decoder):
             conv.quarters = _quarters(conv.weight)
         self.last = torch.float32  # of the decoder's last normalisation and convolution
+        pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
+        self._encoder, self._decoder = Recorded(self._encode, pool), Recorded(self._decode, pool)
 
     def encode(self, images: Tensor) -> Tensor:
         """[N,3,h,w] in [-1,1] -> the mode of the posterior, normalised: float32 [N,16,h/8,w/8]."""
+        return self._encoder(images.to(self.device))
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """A normalised latent float32 [N,16,h/8,w/8] -> float32 [N,3,h,w] in [0,1]."""
+        return self._decoder(latent.to(self.device))
+
+    def _encode(self, images: Tensor) -> Tensor:
         encoder: Any = self._vae.encoder
         x = encoder.conv_in(self._placed(images))
         for block in encoder.down_blocks:
@@ -55,8 +65,7 @@ class Vae:
         mode = moments.chunk(2, dim=1)[0]
         return ((mode - self.shift) * self.scaling).float()  # in the network's precision, as published
 
-    def decode(self, latent: Tensor) -> Tensor:
-        """A normalised latent float32 [N,16,h/8,w/8] -> float32 [N,3,h,w] in [0,1]."""
+    def _decode(self, latent: Tensor) -> Tensor:
         decoder: Any = self._vae.decoder
         x = self._placed(latent / self.scaling + self.shift)
         if self._vae.post_quant_conv is not None:

@@ -17,11 +17,9 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from triton.language.extra import libdevice
 
 BLOCK = 8192  # numbers that a program holds at a time
 PARTS = 264  # programs a frame at most in the first pass
-LINES = 32  # of their sums that are added at a time
 
 
 def norm_silu(
@@ -39,9 +37,9 @@ def norm_silu(
     _sum[(frames, parts)](x, bias, sums, pixels, turns, channels, rows, num_warps=8)
     out = torch.empty_like(x, dtype=dtype)  # keeps the layout
     line = torch.empty(frames, 2, channels, device=x.device, dtype=torch.float32)
-    lines = triton.cdiv(parts, LINES)
-    _to_line[(frames,)](sums, weight, shift, line, out, parts, lines, pixels, eps, channels, groups, LINES, num_warps=8)
-    _apply[(frames, triton.cdiv(pixels, rows))](x, bias, line, out, pixels, channels, rows, silu)
+    sizes = channels, channels // groups, triton.next_power_of_2(parts)
+    _to_line[(frames, groups)](sums, weight, shift, line, out, parts, pixels, eps, *sizes)
+    _apply[(frames, triton.cdiv(pixels, rows))](x, bias, line, out, pixels, channels, rows, silu, num_warps=8)
     return out
 
 
@@ -106,40 +104,18 @@ def _sum(x, bias, sums, pixels, turns, C: tl.constexpr, ROWS: tl.constexpr):
 
 
 @triton.jit
-def _to_line(
-    sums,
-    weight,
-    shift,
-    line,
-    like,
-    parts,
-    turns,
-    pixels,
-    eps,
-    C: tl.constexpr,
-    GROUPS: tl.constexpr,
-    LINES: tl.constexpr,
-):
-    """What normalisation does to each channel of a frame, as x * factor + offset. Mean and deviation are rounded to the
-    dtype of `like`, as torch keeps them."""
-    frame = tl.program_id(0).to(tl.int64)
-    channel = tl.arange(0, C)
-    ones, twos = tl.zeros([LINES, C], tl.float32), tl.zeros([LINES, C], tl.float32)
-    for turn in range(turns):
-        part = turn * LINES + tl.arange(0, LINES)
-        source = sums + (frame * parts + part[:, None]) * 2 * C + channel[None, :]
-        ones += tl.load(source, mask=(part < parts)[:, None], other=0.0)
-        twos += tl.load(source + C, mask=(part < parts)[:, None], other=0.0)
-    one, two = tl.sum(ones, axis=0), tl.sum(twos, axis=0)
-    count = pixels * (C // GROUPS)
-    mean = tl.sum(tl.reshape(one, [GROUPS, C // GROUPS]), axis=1) / count
-    square = tl.sum(tl.reshape(two, [GROUPS, C // GROUPS]), axis=1) / count
+def _to_line(sums, weight, shift, line, like, parts, pixels, eps, C: tl.constexpr, EACH: tl.constexpr, P: tl.constexpr):
+    """What normalisation does to each of the EACH channels of a group of a frame, as x * factor + offset. Mean and deviation
+    are rounded to the dtype of `like`, as torch keeps them."""
+    frame, channel = tl.program_id(0).to(tl.int64), tl.program_id(1) * EACH + tl.arange(0, EACH)
+    part = tl.arange(0, P)[:, None]
+    source = sums + (frame * parts + part) * 2 * C + channel[None, :]
+    one = tl.sum(tl.load(source, mask=part < parts, other=0.0))
+    two = tl.sum(tl.load(source + C, mask=part < parts, other=0.0))
+    mean, square = one / (pixels * EACH), two / (pixels * EACH)
     inverse = _rounded(1.0 / tl.sqrt(tl.maximum(square - mean * mean, 0.0) + eps), like)
-    mean = _rounded(mean, like)
-    means = tl.reshape(tl.broadcast_to(mean[:, None], [GROUPS, C // GROUPS]), [C])
-    inverses = tl.reshape(tl.broadcast_to(inverse[:, None], [GROUPS, C // GROUPS]), [C])
-    factor = inverses * tl.load(weight + channel).to(tl.float32)
-    offset = tl.load(shift + channel).to(tl.float32) - means * factor
+    factor = inverse * tl.load(weight + channel).to(tl.float32)
+    offset = tl.load(shift + channel).to(tl.float32) - _rounded(mean, like) * factor
     tl.store(line + frame * 2 * C + channel, factor)
     tl.store(line + frame * 2 * C + C + channel, offset)
 
@@ -156,7 +132,7 @@ def _apply(x, bias, line, out, pixels, C: tl.constexpr, ROWS: tl.constexpr, SILU
     value = _rounded(tl.load(x + where, mask=inside, other=0.0).to(tl.float32) + before, x) * factor + offset
     if SILU:
         value = _rounded(value, out)
-        value = tl.div_rn(value, 1.0 + libdevice.exp(-value))  # as exact as torch's: its faster kin flip last bits
+        value = value / (1.0 + tl.exp(-value))
     tl.store(out + where, value.to(out.dtype.element_ty), mask=inside)
 
 
