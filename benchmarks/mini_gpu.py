@@ -21,7 +21,7 @@ def gpu_rates(teacher: str | None, batches: list[int], tiny: bool = False) -> Ra
     """Frames a second, the median of takes in turn, so that a card that slows down slows both.
 
     Of each batch the mini at its default size for 16:9, depth alone and with normals, op by op, as a CUDA graph
-    (`graphed`) and `compiled`; of the first batch the teacher in bfloat16, compiled, at 224x392 (random weights where no
+    (`graphed`) and `compiled`, in bfloat16, and compiled in float16, in which it is used; of the first batch the teacher in bfloat16, compiled, at 224x392 (random weights where no
     folder is given). tiny: toy sizes on the CPU, where nothing is really compiled: does the benchmark work?
     """
     device = torch.device("cpu" if tiny else "cuda")
@@ -36,12 +36,14 @@ def gpu_rates(teacher: str | None, batches: list[int], tiny: bool = False) -> Ra
         works[f"depth_normal_{batch}"] = network, frames
         works[f"depth_normal_{batch}_compiled"] = compiled(network, tiny), frames
         if not tiny:
+            half = TorchMini(weights, KINDS, "fp16", device)
+            works[f"depth_normal_{batch}_compiled_fp16"] = compiled(half, tiny), frames
             works[f"depth_normal_{batch}_graph"] = graphed(network, frames), frames
     seen = torch.randint(0, 256, (2 if tiny else batches[0], *small, 3), dtype=torch.uint8, device=device)
     works["teacher_compiled"] = compiled(_teacher(teacher, device), tiny), seen
     with torch.inference_mode():
         rates = _in_turn(works, *((0.0, 1) if tiny else (0.4, 5)))
-    best = max(rate for name, rate in rates.items() if name.startswith("depth_normal"))
+    best = max(rate for name, rate in rates.items() if name.startswith("depth_normal") and not name.endswith("fp16"))
     return rates | {"best_depth_normal": best, "over_teacher": best / rates["teacher_compiled"]}
 
 
