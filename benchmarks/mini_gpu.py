@@ -20,9 +20,10 @@ Work = Callable[[Tensor], object]  # uint8 [N,h,w,3] on the device
 def gpu_rates(teacher: str | None, batches: list[int], tiny: bool = False) -> Rates:
     """Frames a second, the median of takes in turn, so that a card that slows down slows both.
 
-    Of each batch the mini at its default size for 16:9, depth alone and with normals, op by op, as a CUDA graph
-    (`graphed`) and `compiled`, in bfloat16, and compiled in float16, in which it is used; of the first batch the teacher in bfloat16, compiled, at 224x392 (random weights where no
-    folder is given). tiny: toy sizes on the CPU, where nothing is really compiled: does the benchmark work?
+    Of each batch the mini at its default size for 16:9, depth alone and with normals, op by op, as a CUDA graph (`graphed`)
+    and `compiled`, in bfloat16; compiled also in float16, in which it is used. Of the first batch the teacher in bfloat16,
+    compiled, at 224x392 (random weights where no folder is given). tiny: toy sizes on the CPU, where nothing is really
+    compiled: does the benchmark work?
     """
     device = torch.device("cpu" if tiny else "cuda")
     size, small = ((48, 64), (28, 42)) if tiny else ((288, 512), (224, 392))
