@@ -7,19 +7,20 @@ from collections.abc import Callable
 import numpy as np
 
 from lotus2_video import ModelOptions, make_predictor
-from lotus2_video.ops.resample import shrink
+from lotus2_video.ops.resample import shrink, upsample
 
 Estimate = Callable[[np.ndarray], dict[str, np.ndarray]]  # uint8 [H,W,3] -> {"depth": disparity, "normal": ...}
 
 
 def ours(model: str, options: ModelOptions | None = None) -> Estimate:
-    """One of our models, per frame, at its default size; with its sharpener if the options ask for that."""
+    """One of our models, per frame, run at its default size, its maps as a user gets them, at the size of the picture; with its
+    sharpener if the options ask for that."""
     options = options or ModelOptions()
     predictor = make_predictor(model, options)
 
     def estimate(rgb: np.ndarray) -> dict[str, np.ndarray]:
         small = shrink(rgb, predictor.input_size(*rgb.shape[:2]))
-        maps = predictor.predict(small[None], sharpen=options.sharpen)[0]
+        maps = upsample(predictor.predict(small[None], sharpen=options.sharpen)[0], rgb)
         return {name: value for name, value in vars(maps).items() if value is not None}
 
     return estimate

@@ -191,7 +191,7 @@ def test_plain_and_sharpened_maps_are_of_one_size(folder):
     options = ModelOptions(kinds=BOTH, weights=folder(), device="cpu", sharpen=True, res=64)
     predictor = make_predictor("mini", options)
     assert predictor.input_size(2160, 3840) == (1080, 1920)
-    assert predictor.input_size(721, 1283) == (720, 1280)
+    assert predictor.input_size(721, 1283) == (721, 1283)
     assert min(predictor.input_size(40, 50)) == 64
     frames = np.stack([picture(i, 128, 200) for i in range(2)])
     plain, sharp = predictor.predict(frames), predictor.predict(frames, sharpen=True)
@@ -201,6 +201,15 @@ def test_plain_and_sharpened_maps_are_of_one_size(folder):
     assert sharp[1].depth.min() >= 0
     assert sharp[1].depth.max() <= 1
     assert abs(sharp[1].normal - plain[1].normal).mean() > 0.01
+
+
+def test_odd_sizes_are_sharpened_as_they_are(folder):
+    predictor = make_predictor("mini", ModelOptions(kinds=BOTH, weights=folder(), device="cpu", sharpen=True, res=64))
+    odd = picture(0, 131, 199)[None]
+    (plain,), (sharp,) = predictor.predict(odd), predictor.predict(odd, sharpen=True)
+    assert plain.size == sharp.size == (131, 199)
+    np.testing.assert_allclose(np.linalg.norm(sharp.normal, axis=2), 1, atol=1e-5)
+    assert abs(sharp.normal - plain.normal)[-3:].mean() > 0.01
 
 
 def test_key_frames_are_sharpened_by_the_command(folder, tmp_path):

@@ -49,11 +49,10 @@ class MiniPredictor:
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
         """The short side at `res`, both sides the nearest multiple of the network's stride. Where the sharpener will be
-        asked for, the source's size, the short side not above its LONGEST, in multiples of its own stride."""
+        asked for, the source's size, the short side not above its LONGEST."""
         if not self._full:
             return _sized(height, width, self._short, mini_net.STRIDE)
-        short = max(self._short, min(height, width, mini_sharpen.LONGEST))
-        return _sized(height, width, short, mini_sharpen.STRIDE)
+        return _sized(height, width, max(self._short, min(height, width, mini_sharpen.LONGEST)), 1)
 
     def predict(self, rgb: np.ndarray, *, sharpen: bool = False) -> list[Maps]:
         """See `Predictor`. Where the sharpener was planned for, plain maps are enlarged to the size of the sharpened ones."""
@@ -72,8 +71,9 @@ class MiniPredictor:
         (core,) = self._network.maps(small[None], tuple(mini_net.CHANNELS))
         start = upsample(core, rgb, small=small)  # along the picture's contours: the flow has a shorter way from there
         planes = [start.depth, *cv2.split(start.normal)]  # pyright: ignore[reportArgumentType, reportCallIssue]
-        depth, *normal = self._network.sharpened(np.stack(planes), rgb)
-        wanted = np.clip(depth, 0, 1), unit(cv2.merge(normal))
+        depth, *normal = self._network.sharpened(_filled(np.stack(planes, axis=2)).transpose(2, 0, 1), _filled(rgb))
+        depth, *normal = (plane[: rgb.shape[0], : rgb.shape[1]] for plane in (depth, *normal))
+        wanted = np.clip(depth, 0, 1), unit(np.stack(normal, axis=2))
         return Maps(*(x if kind in self.kinds else None for kind, x in zip(mini_net.CHANNELS, wanted, strict=True)))
 
     def _small(self, rgb: np.ndarray) -> np.ndarray:
@@ -98,6 +98,12 @@ class Network(Protocol):
 def _sized(height: int, width: int, short: int, stride: int) -> tuple[int, int]:
     scale = short / min(height, width)
     return max(stride, round(height * scale / stride) * stride), max(stride, round(width * scale / stride) * stride)
+
+
+def _filled(picture: np.ndarray) -> np.ndarray:
+    """[H,W,C] with its last row and column repeated until both sides are multiples of the sharpener's stride."""
+    below, right = (-side % mini_sharpen.STRIDE for side in picture.shape[:2])
+    return cv2.copyMakeBorder(picture, 0, below, 0, right, cv2.BORDER_REPLICATE)
 
 
 def _check_wishes(options: ModelOptions, names: Iterable[str], path: Path) -> None:
