@@ -181,15 +181,19 @@ def workshop(
 
 
 def _pick_engine(config: RunConfig, say: Callable[[str], None]) -> str:
-    """ "local" for one device and "ray" for more, unless the configuration says which."""
+    """ "local" for one device and "ray" for more, unless the configuration says which. Of a machine's GPUs a light model takes
+    one, unless it is told how many."""
     if config.engine != "auto":
         return config.engine
-    several = [f"--address {config.address}"] if config.address else []
+    several, local = [f"--address {config.address}"] if config.address else [], "one device"
     several += [f"{config.workers} workers"] if (config.workers or 1) > 1 else []
     if not several and config.device == "auto" and config.gpus not in ("0", "1"):
         gpus = count_gpus() if config.gpus == "all" else int(config.gpus)
-        several = [f"{gpus} GPUs"] if gpus > 1 else []
-    say(f"engine: {'ray' if several else 'local'} ({', '.join(several) or 'one device'})")
+        if gpus > 1 and config.gpus == "all" and find_card(config.model).light:
+            local = f"one GPU of {gpus} is enough for the {config.model}; see --gpus"
+        elif gpus > 1:
+            several = [f"{gpus} GPUs"]
+    say(f"engine: {'ray' if several else 'local'} ({', '.join(several) or local})")
     return "ray" if several else "local"
 
 

@@ -217,6 +217,17 @@ def test_auto_says_which_engine_and_why(settings, engine, why):
     assert said == [f"engine: {engine} ({why})"]
 
 
+@pytest.mark.parametrize(
+    ("model", "engine", "why"),
+    [("mini", "local", "one GPU of 4 is enough for the mini; see --gpus"), ("lotus-2", "ray", "4 GPUs")],
+)
+def test_a_light_model_takes_one_gpu_of_several(monkeypatch, model, engine, why):
+    monkeypatch.setattr("lotus2_video.run.count_gpus", lambda: 4)
+    said = []
+    assert _pick_engine(RunConfig(model=model), said.append) == engine
+    assert said == [f"engine: {engine} ({why})"]
+
+
 def test_without_ray_the_extra_is_named(clip, monkeypatch, capsys):
     monkeypatch.delitem(sys.modules, "lotus2_video.engines.ray")
     monkeypatch.setitem(sys.modules, "ray", None)

@@ -66,7 +66,8 @@ class ModelOptions:
 class ModelCard:
     """What `lotus2-video models` shows. make: `make(rest, options)`, `rest` being what follows the colon of `hf:ID`.
 
-    notice: a line about the licence that a run with this model says once; empty where there is nothing to say.
+    notice: a line about the licence that a run with this model says once; empty where there is nothing to say. light: a GPU is
+    so much faster with it than decoding, smoothing and encoding are that a second one would only wait.
     """
 
     name: str
@@ -77,6 +78,7 @@ class ModelCard:
     where: Callable[[], str]
     make: Callable[[str, ModelOptions], Predictor]
     notice: str = ""
+    light: bool = False
 
 
 def register(card: ModelCard) -> None:
@@ -175,7 +177,7 @@ def _mini_where() -> str:
 _cards: dict[str, ModelCard] = {}
 register(
     ModelCard("mini", "small, inside the package, runs anywhere", ("depth", "normal"), "Apache-2.0", True,
-              _mini_where, _make_mini)
+              _mini_where, _make_mini, light=True)
 )  # fmt: skip
 register(
     ModelCard("fake", "a deterministic function of the picture, for tests", ("depth", "normal"), "Apache-2.0", True,
