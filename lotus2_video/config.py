@@ -33,6 +33,7 @@ class FoldConfig:
     anchor: frames that a point's history counts for, at most, when the scale of a new frame is judged against it.
     surprise: disparity difference at which a point's history is half forgotten.
     pull: share of the way back to the network's own scale that is gone each frame, so that it cannot wander.
+    settle: frames at the start of a scene that say what that is: the mean of theirs; from then on it stays.
     shift_pull: the same of the disparity that the network gives to infinity, which hardly changes.
     steady_pull: what both become where the network's scale hardly jitters and its slow changes are thus the truth.
     hardly: that jitter between two frames, as a factor less 1, at which a third of this is reached.
@@ -54,7 +55,8 @@ class FoldConfig:
     broad: float = 0.028
     anchor: float = 10.0
     surprise: float = 0.07
-    pull: float = 0.005
+    pull: float = 0.01
+    settle: int = 60
     shift_pull: float = 0.012
     steady_pull: float = 0.3
     hardly: float = 0.0018
@@ -74,9 +76,9 @@ class FoldConfig:
 
 FoldPreset = Literal["live", "default", "film"]
 _PRESETS: dict[str, dict[str, Any]] = {
-    "live": {"memory": 0.8, "agree": 0.06, "pull": 0.01},
+    "live": {"memory": 0.8, "agree": 0.06, "pull": 0.02},
     "default": {},
-    "film": {"memory": 0.96, "agree": 0.13, "pull": 0.003, "anchor": 20.0, "lookahead": 8},
+    "film": {"memory": 0.96, "agree": 0.13, "pull": 0.006, "anchor": 20.0, "lookahead": 8},
 }
 
 
