@@ -25,6 +25,7 @@ class FoldConfig:
 
     memory: share of the warped previous result in the new one where everything agrees, 0 (none) to 1.
     agree: disparity difference, after alignment, at which trust in the previous result has halved.
+    agree_share: the same as a share of the disparity from infinity; the lesser of the two counts.
     agree_normal: the same for normals: the length of the difference of two of them, about the angle in radians.
     change: disparity that a point gains or loses by the camera's motion between two frames at which that trust has halved.
     colour: colour difference along the flow, of the full range, at which that trust has halved.
@@ -48,6 +49,7 @@ class FoldConfig:
 
     memory: float = 0.94
     agree: float = 0.1
+    agree_share: float = 0.25
     agree_normal: float = 0.4
     change: float = 0.021
     colour: float = 0.2

@@ -115,6 +115,15 @@ def test_a_mover_leaves_no_trail():
     assert np.abs(given - np.stack(maps)).mean() < 0.004
 
 
+def test_what_is_far_follows_a_change_that_is_small_for_what_is_near():
+    """Half again as near is a change, though by a disparity that on a near thing would be noise."""
+    before, after = room(), room()
+    before[2:42, 110:150], after[2:42, 110:150] = 0.06, 0.09
+    given = run([before] * 6 + [after] * 3, [texture()] * 9, [None] + [still()] * 8)
+    assert given[6][22, 130] > 0.072
+    assert given[8][22, 130] > 0.08
+
+
 def test_the_first_frames_do_not_know_how_the_film_goes_on():
     rng = np.random.default_rng(0)
     rgb = [texture(seed=s // 4) for s in range(12)]

@@ -155,6 +155,10 @@ class ScaleTrack:
         """
         return self.affine(depth) - self._fitted(depth)
 
+    def from_infinity(self, disparity: np.ndarray) -> np.ndarray:
+        """How far disparity as given out, float32, is above that of infinity."""
+        return np.maximum(disparity + self._zero, 0)
+
     def predict(self, disparity: np.ndarray) -> np.ndarray:
         """What disparity given out before, float32, is now that the camera has moved; of what moves by itself, as it was."""
         moved = advance(disparity + self._zero, self.motion, _FOCAL * max(disparity.shape)) - self._zero
