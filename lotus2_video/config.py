@@ -59,11 +59,11 @@ class FoldConfig:
     surprise: float = 0.07
     pull: float = 0.01
     settle: int = 60
-    shift_pull: float = 0.012
+    shift_pull: float = 0.03
     steady_pull: float = 0.3
     hardly: float = 0.0018
     jitter: float = 0.1
-    shift_jitter: float = 0.04
+    shift_jitter: float = 0.1
     alike: float = 300.0
     start_scale: float = 0.5
     most_scale: float = 2.0
