@@ -25,6 +25,7 @@ class FoldConfig:
 
     memory: share of the warped previous result in the new one where everything agrees, 0 (none) to 1.
     agree: disparity difference, after alignment, at which trust in the previous result has halved.
+    agree_share: the same as a share of the disparity from infinity; the lesser of the two counts.
     agree_normal: the same for normals: the length of the difference of two of them, about the angle in radians.
     change: disparity that a point gains or loses by the camera's motion between two frames at which that trust has halved.
     colour: colour difference along the flow, of the full range, at which that trust has halved.
@@ -33,6 +34,7 @@ class FoldConfig:
     anchor: frames that a point's history counts for, at most, when the scale of a new frame is judged against it.
     surprise: disparity difference at which a point's history is half forgotten.
     pull: share of the way back to the network's own scale that is gone each frame, so that it cannot wander.
+    settle: frames at the start of a scene that say what that is: the mean of theirs; from then on it stays.
     shift_pull: the same of the disparity that the network gives to infinity, which hardly changes.
     steady_pull: what both become where the network's scale hardly jitters and its slow changes are thus the truth.
     hardly: that jitter between two frames, as a factor less 1, at which a third of this is reached.
@@ -47,6 +49,7 @@ class FoldConfig:
 
     memory: float = 0.94
     agree: float = 0.1
+    agree_share: float = 0.25
     agree_normal: float = 0.4
     change: float = 0.021
     colour: float = 0.2
@@ -54,12 +57,13 @@ class FoldConfig:
     broad: float = 0.028
     anchor: float = 10.0
     surprise: float = 0.07
-    pull: float = 0.005
-    shift_pull: float = 0.012
+    pull: float = 0.01
+    settle: int = 60
+    shift_pull: float = 0.03
     steady_pull: float = 0.3
     hardly: float = 0.0018
     jitter: float = 0.1
-    shift_jitter: float = 0.04
+    shift_jitter: float = 0.1
     alike: float = 300.0
     start_scale: float = 0.5
     most_scale: float = 2.0
@@ -74,9 +78,9 @@ class FoldConfig:
 
 FoldPreset = Literal["live", "default", "film"]
 _PRESETS: dict[str, dict[str, Any]] = {
-    "live": {"memory": 0.8, "agree": 0.06, "pull": 0.01},
+    "live": {"memory": 0.8, "agree": 0.06, "pull": 0.02},
     "default": {},
-    "film": {"memory": 0.96, "agree": 0.13, "pull": 0.003, "anchor": 20.0, "lookahead": 8},
+    "film": {"memory": 0.96, "agree": 0.13, "pull": 0.006, "anchor": 20.0, "lookahead": 8},
 }
 
 

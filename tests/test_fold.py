@@ -57,6 +57,16 @@ def test_scale_and_shift_that_jitter_are_taken_out_of_a_still_scene():
     assert np.abs(given - true).max() < 0.03
 
 
+def test_a_first_frame_that_is_off_does_not_make_the_scale_wander():
+    """What is given out keeps the scale it began with, though all frames after the first say another."""
+    scale = np.random.default_rng(7).uniform(0.95, 1.05, 250)
+    scale[0] = 1.15
+    maps = [(s * room()).astype(np.float32) for s in scale]
+    given = run(maps, [texture()] * 250, [None] + [still()] * 249)
+    late = [float(np.median(given[t] / given[20])) for t in range(20, 250, 10)]
+    assert np.abs(np.array(late) - 1).max() < 0.03
+
+
 def seen_from(texture_: np.ndarray, depth: float) -> np.ndarray:
     """What a camera sees of a picture that hangs `depth` before it, FOCAL pixels wide for a metre at one metre."""
     scale = FOCAL / depth / 60
@@ -103,6 +113,15 @@ def test_a_mover_leaves_no_trail():
     given = run(maps, rgb, flows)
     assert np.abs(given - np.stack(maps)).max(axis=(1, 2)).max() < 0.1
     assert np.abs(given - np.stack(maps)).mean() < 0.004
+
+
+def test_what_is_far_follows_a_change_that_is_small_for_what_is_near():
+    """Half again as near is a change, though by a disparity that on a near thing would be noise."""
+    before, after = room(), room()
+    before[2:42, 110:150], after[2:42, 110:150] = 0.06, 0.09
+    given = run([before] * 6 + [after] * 3, [texture()] * 9, [None] + [still()] * 8)
+    assert given[6][22, 130] > 0.072
+    assert given[8][22, 130] > 0.08
 
 
 def test_the_first_frames_do_not_know_how_the_film_goes_on():

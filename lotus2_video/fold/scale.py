@@ -33,6 +33,7 @@ _DOUBT = 3.0  # times what the camera's motion is said to change: the network's 
 _LEAST_SAMPLES = 40
 _LIKELY_JITTER = 0.004  # of a network's scale between two frames, as long as nothing is known about it
 _LONG = 15  # frames over which that jitter is averaged
+_FIRST = 15  # frames that the first one's scale counts for among those that say what the network's own is
 _ENDS = (0.002, 0.998)  # a map value beyond is cut off and has lost its scale
 
 
@@ -69,7 +70,8 @@ class ScaleTrack:
     """Follows the network's scale and shift from frame to frame, so that the world keeps its depth while they wander.
 
     State: a coarse picture of the world as given out so far, carried along the flow and moved with the camera, with the
-    number of frames that each of its pixels rests on: old pixels are anchors, fresh ones hardly count.
+    number of frames that each of its pixels rests on: old pixels are anchors, fresh ones hardly count; and the network's own
+    scale, which one frame alone does not tell.
     """
 
     def __init__(self, config: FoldConfig):
@@ -78,6 +80,7 @@ class ScaleTrack:
         self._world: np.ndarray | None = None
         self._age: np.ndarray = np.empty(0)
         self._jitter = _Jitter()
+        self._own, self._seen = 0.0, 0  # log of the network's own scale over start_scale; frames that told of it
         self.affine = self._fitted = Affine()
         self.motion: CameraMotion | None = None  # how the camera got to this frame
         self._rest: np.ndarray = np.empty(0)  # float32 [h/2,w/2], 1 where it sees what does not move by itself
@@ -85,6 +88,7 @@ class ScaleTrack:
     def reset(self, depth: np.ndarray) -> Affine:
         """Starts a new scene with this frame, float32 [h,w]; its scale and shift."""
         self.affine, self.motion, self._jitter = Affine(self._config.start_scale), None, _Jitter()
+        self._own, self._seen = 0.0, 0
         now = _coarse(depth)
         self._infinity = min(self._config.infinity, float(now.min()))
         self._world = self.affine(now)
@@ -151,6 +155,10 @@ class ScaleTrack:
         """
         return self.affine(depth) - self._fitted(depth)
 
+    def from_infinity(self, disparity: np.ndarray) -> np.ndarray:
+        """How far disparity as given out, float32, is above that of infinity."""
+        return np.maximum(disparity + self._zero, 0)
+
     def predict(self, disparity: np.ndarray) -> np.ndarray:
         """What disparity given out before, float32, is now that the camera has moved; of what moves by itself, as it was."""
         moved = advance(disparity + self._zero, self.motion, _FOCAL * max(disparity.shape)) - self._zero
@@ -204,10 +212,19 @@ class ScaleTrack:
         lifted = fitted.shift - (fitted.scale - start) * infinity
         config, steady = self._config, math.exp(-((self._jitter.usual / self._config.hardly) ** 2))
         given_up = (config.shift_pull + steady * (config.steady_pull - config.shift_pull)) * lifted
-        away = math.log(max(fitted.scale + given_up / (middle + infinity + 1e-3), 1e-3) / start)
+        reached = math.log(max(fitted.scale + given_up / (middle + infinity + 1e-3), 1e-3) / start)
+        self._learn(reached, 1 - steady)
+        away = reached - self._own
         pull = config.pull * (1 + (away / (most / 2)) ** 2) + steady * (config.steady_pull - config.pull)
-        scale = start * math.exp(float(np.clip(away * (1 - min(pull, 1)), -most, most)))
+        scale = start * math.exp(float(np.clip(self._own + away * (1 - min(pull, 1)), -most, most)))
         return Affine(scale, (scale - start) * infinity + lifted - given_up)
+
+    def _learn(self, reached: float, share: float) -> None:
+        """Takes this frame's scale, a logarithm, into the network's own, as long as that is open. A first frame that is off
+        would else go on drawing the others to it, and a mean without end would go along with the errors that add up."""
+        if self._seen < self._config.settle:
+            self._seen += 1
+            self._own += share * (reached - self._own) / (self._seen + _FIRST)
 
     def _remember(self, given: np.ndarray, world: np.ndarray, age: np.ndarray) -> None:
         agrees = 1 / (1 + ((given - world) / self._config.surprise) ** 2)

@@ -16,6 +16,7 @@ from .lookahead import Hindsight, LookAhead, Steadied, Surprise
 from .scale import ScaleTrack
 
 _EVERY = 4  # pixels, of which one says how the normals turned
+_LEAST = np.float32(0.005)  # disparity by which even what is at infinity may differ from what it was
 _KNEE = np.float32(0.9)  # disparity above which what is given out is bent, so that near things are not cut off at 1
 
 
@@ -79,8 +80,9 @@ class Smooth:
             old = warp(before.disparity, half)
             past = self._track.predict(old)
             trust *= _falling((past - old) / np.float32(self._config.change))
-            gap = past + self._track.given_up(shrink_half(maps.depth)) - shrink_half(disparity)
-            trust *= _falling(gap / np.float32(self._config.agree))
+            now = shrink_half(disparity)
+            gap = past + self._track.given_up(shrink_half(maps.depth)) - now
+            trust *= _falling(gap / self._agree(self._track.from_infinity(now)))
             disparity += self._spread(trust * gap, disparity)
             new_disparity = (trust - 1) * gap
         normal, new_normal, turned = maps.normal, None, self._track.turned.astype(np.float32)
@@ -103,6 +105,10 @@ class Smooth:
         return (
             np.float32(config.memory) * flow.valid * alike * _falling(pace / np.float32(config.speed * max(dx.shape)))
         )
+
+    def _agree(self, near: np.ndarray) -> np.ndarray:
+        """The gap at which trust has halved, by disparity from infinity, float32 [h,w]: for what is far, little is much."""
+        return np.minimum(np.float32(self._config.agree_share) * near + _LEAST, np.float32(self._config.agree))
 
     def _spread(self, correction: np.ndarray, full: np.ndarray) -> np.ndarray:
         """The correction at the size of `full`, without detail finer than the least that may be corrected."""
