@@ -35,6 +35,7 @@ class Recorded:
         key = (*x.shape, x.dtype)
         if key not in self._takes:
             if len(self._takes) == MOST:
+                torch.cuda.synchronize(x.device)  # none of them may still run
                 self._takes.clear()
             self._takes[key] = self._record(x)
         take = self._takes[key]
