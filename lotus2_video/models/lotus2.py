@@ -55,7 +55,7 @@ class Lotus2Predictor:
     @torch.no_grad()
     def predict(self, rgb: np.ndarray, *, sharpen: bool = False) -> list[Maps]:
         """uint8 [N,H,W,3] -> N Maps of H x W, in our axes. sharpen: with the ten steps of the detail sharpener."""
-        with _memory(self._device):
+        with _on(self._device):
             latent = self._encode(rgb)
             found = {kind: self._maps(kind, latent, rgb.shape[1:3], sharpen) for kind in self.kinds}
         empty: list[None] = [None] * len(rgb)
@@ -64,9 +64,10 @@ class Lotus2Predictor:
     @torch.no_grad()
     def stages(self, rgb: np.ndarray, kind: Kind) -> Stages:
         """Every stage for one frame, uint8 [H,W,3]: for tests and for looking inside."""
-        core = self._ready.core(kind, self._encode(rgb[None]))
-        final = self._ready.sharpen(kind, core)
-        images = (resize(self._ready.vae.decode(latent), rgb.shape[:2])[0] for latent in (core, final))
+        with _on(self._device):
+            core = self._ready.core(kind, self._encode(rgb[None]))
+            final = self._ready.sharpen(kind, core)
+            images = [resize(self._ready.vae.decode(latent), rgb.shape[:2])[0] for latent in (core, final)]
         return Stages(*(t.cpu().numpy() for pair in zip((core, final), images, strict=True) for t in pair))
 
     def close(self) -> None:
@@ -114,7 +115,7 @@ def make(rest: str, options: ModelOptions) -> Lotus2Predictor:
     checkpoint = open_checkpoint(files, options.kinds, device)
     plan = make_plan(options.precision, look_at(device), needs(checkpoint, options.sharpen))
     _log.info("lotus-2: %s", plan.why)
-    with torch.no_grad(), _memory(device):
+    with torch.no_grad(), _on(device):
         net = Lotus2Net(checkpoint, open_vae(files, device, plan), device, plan)
     made = (FUNCTION, files.digest(options.kinds), plan.weights, device.type, str(options.res), *options.kinds)
     return Lotus2Predictor(net, options.kinds, " ".join(made), options.res)
@@ -129,10 +130,11 @@ def needs(checkpoint: Checkpoint, sharpen: bool) -> Needs:
 
 
 @contextlib.contextmanager
-def _memory(device: torch.device) -> Iterator[None]:
-    """A card that ran full is an error a user can act on."""
+def _on(device: torch.device) -> Iterator[None]:
+    """Kernels and graphs go to this card, be it the first or not. One that ran full is an error a user can act on."""
     try:
-        yield
+        with torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext():
+            yield
     except torch.OutOfMemoryError as error:
         hint = "use --precision fp8, a smaller --res, or close what else is using the card"
         raise UsageError("the card's memory ran full", str(device), hint) from error
