@@ -47,16 +47,16 @@ class FoldConfig:
     lookahead: frames after it that a frame waits for and is smoothed with; 0 is causal.
     """
 
-    memory: float = 0.94
+    memory: float = 0.947
     agree: float = 0.1
-    agree_share: float = 0.25
+    agree_share: float = 0.22
     agree_normal: float = 0.4
     change: float = 0.021
-    colour: float = 0.2
+    colour: float = 0.1
     speed: float = 0.08
-    broad: float = 0.028
+    broad: float = 0.02
     anchor: float = 10.0
-    surprise: float = 0.07
+    surprise: float = 0.06
     pull: float = 0.01
     settle: int = 60
     shift_pull: float = 0.03
