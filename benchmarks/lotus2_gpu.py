@@ -179,7 +179,9 @@ def published(bench: Bench) -> None:
         lambda: path.decode(path.sharpen(path.core(path.encode(image())))).float().cpu()
     )
     found["published_peak_gib"] = bench.peak()["reserved"]
-    nudged = torch.where(latent == latent.max(), latent * (1 + 2**-7), latent)  # a bit: so much any other order of sums does
+    nudged = torch.where(
+        latent == latent.max(), latent * (1 + 2**-7), latent
+    )  # a bit: so much any other order of sums does
     found["published_nudged_latent_error"] = _far(path.core(nudged).float().cpu().numpy(), bench.latents["published"])
     path.merge("core_predictor")
     found["published_merged_latent_error"] = _far(path.core(latent).float().cpu().numpy(), bench.latents["published"])
