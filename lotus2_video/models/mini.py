@@ -70,9 +70,8 @@ class MiniPredictor:
         small = self._small(rgb)
         (core,) = self._network.maps(small[None], tuple(mini_net.CHANNELS))
         start = upsample(core, rgb, small=small)  # along the picture's contours: the flow has a shorter way from there
-        planes = [start.depth, *cv2.split(start.normal)]  # pyright: ignore[reportArgumentType, reportCallIssue]
-        depth, *normal = self._network.sharpened(_filled(np.stack(planes, axis=2)).transpose(2, 0, 1), _filled(rgb))
-        depth, *normal = (plane[: rgb.shape[0], : rgb.shape[1]] for plane in (depth, *normal))
+        planes = _filled(np.dstack([start.depth, start.normal])).transpose(2, 0, 1)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        depth, *normal = self._network.sharpened(planes, _filled(rgb))[:, : rgb.shape[0], : rgb.shape[1]]
         wanted = np.clip(depth, 0, 1), unit(np.stack(normal, axis=2))
         return Maps(*(x if kind in self.kinds else None for kind, x in zip(mini_net.CHANNELS, wanted, strict=True)))
 
