@@ -159,7 +159,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     add("--side-by-side", action="store_true", help="the source beside its map, for looking")
     add("--upsample", metavar="HOW", help="guided (default: contours follow the picture) or bilinear")
     add("--normal-space", metavar="AXES", help="gl (default: +X right, +Y up, +Z to the camera), cv, directx, lotus")
-    add("--res", type=int, metavar="N", help="short side given to the network")
+    add("--res", type=int, metavar="N", help="short side given to the network (mini: 288; on a CPU without bf16 192)")
     add("--fps", type=float, metavar="N", help="frames a second of a folder of frames (default 24)")
     add("--smooth", action=argparse.BooleanOptionalAction, help="steady over time (default)")
     add(

@@ -1,13 +1,14 @@
 """The mini: the same function on every backend, weights that are checked, and that it sees depth at all."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
 from lotus2_video import ModelOptions, UsageError, WeightsError, make_predictor
-from lotus2_video.models import mini, mini_net
+from lotus2_video.models import mini, mini_net, mini_openvino
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +57,23 @@ def test_sizes_keep_the_aspect_and_fit_the_network(predictor):
     for height, width in ((720, 1280), (1280, 720), (480, 640), (241, 321), (2160, 4096), (33, 2000)):
         h, w = predictor.input_size(height, width)
         assert h % mini_net.STRIDE == w % mini_net.STRIDE == 0
-        assert min(h, w) == mini.SHORT
+        assert min(h, w) == (mini.SHORT if mini_openvino.native_bf16() else mini.SHORT_SLOW)
         assert abs(np.log(w / h * height / width)) < 0.04
+
+
+@pytest.mark.parametrize("precision", ["auto", "fp32"])
+@pytest.mark.parametrize(
+    ("device", "native", "res", "short"),
+    [("cpu", True, None, 288), ("cpu", False, None, 192), ("cuda:0", False, None, 288)]
+    + [("cpu", True, 96, 96), ("cpu", False, 96, 96), ("cuda:0", False, 96, 96)],
+)
+def test_the_default_size_goes_by_the_machine(monkeypatch, device, native, res, short, precision):
+    monkeypatch.setattr(mini_openvino, "native_bf16", lambda: native)
+    monkeypatch.setattr(mini, "_pick_device", lambda name: device)
+    monkeypatch.setattr(mini, "_network", lambda *given: SimpleNamespace(precision="fp32"))
+    predictor = make_predictor("mini", ModelOptions(res=res, precision=precision))
+    assert min(predictor.input_size(1080, 1920)) == short
+    assert f"-{short}-{device.partition(':')[0]}-" in predictor.fingerprint  # other bits, another name
 
 
 def test_tiny_frames_work(predictor):

@@ -20,6 +20,7 @@ from ..ops.resample import shrink, upsample
 from . import ModelOptions, mini_net, mini_sharpen
 
 SHORT = 288  # pixels of the short side given to the network, unless asked otherwise
+SHORT_SLOW = 192  # on a CPU without bfloat16, which the network would otherwise keep waiting
 FILE = "mini.safetensors"
 ROWS = ".rows"  # suffix of the scales of a matrix kept as int8
 
@@ -38,18 +39,19 @@ class MiniPredictor:
         weights = load_weights(path)
         _check_wishes(options, weights, path)
         self.kinds, self._sharpens = options.kinds, has_sharpener(weights)
-        self._short, self._full = options.res or SHORT, options.sharpen
         self.device = _pick_device(options.device)
+        self._short, self._full = options.res or _default_short(self.device), options.sharpen
         if options.precision == "fp8" or (options.precision == "fp16" and self.device == "cpu"):
             known = "fp32 or bf16" if self.device == "cpu" else "fp32, fp16 or bf16"
             raise UsageError(f"the mini runs in {known} on {self.device}, not {options.precision}", "--precision")
         self._network = _network(weights, options.kinds, options.precision, self.device)
-        made = (_digest(path), self.device.partition(":")[0], self._network.precision, *"s" * options.sharpen)
+        family = self.device.partition(":")[0]
+        made = (_digest(path), str(self._short), family, self._network.precision, *"s" * options.sharpen)
         self.fingerprint = "-".join(("mini", *made))
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
-        """The short side at `res`, both sides the nearest multiple of the network's stride. Where the sharpener will be
-        asked for, the source's size, the short side not above its LONGEST."""
+        """The short side at `res`, or as the machine's default is, both sides the nearest multiple of the network's stride.
+        Where the sharpener will be asked for, the source's size, the short side not above its LONGEST."""
         if not self._full:
             return _sized(height, width, self._short, mini_net.STRIDE)
         return _sized(height, width, max(self._short, min(height, width, mini_sharpen.LONGEST)), 1)
@@ -180,6 +182,15 @@ def has_nvidia_driver() -> bool:
     except OSError:
         return False
     return True
+
+
+def _default_short(device: str) -> int:
+    """Pixels. It goes by the machine, not by the precision, so that a run in another precision shows the same detail."""
+    if device != "cpu":
+        return SHORT
+    from .mini_openvino import native_bf16
+
+    return SHORT if native_bf16() else SHORT_SLOW
 
 
 def _digest(path: Path) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
-from openvino import Core, InferRequest, Model, Node, Output, Type
+from openvino import AsyncInferQueue, CompiledModel, Core, InferRequest, Model, Node, Output, Type
 from openvino import opset13 as op
-from openvino.utils.data_helpers.wrappers import OVDict
 
 from ..config import Kind
 from ..frames import Maps
@@ -95,11 +94,19 @@ class OpenVinoOps:
         return op.clamp(x, 0.0, 1.0)
 
     def unit(self, x: Any) -> Any:
-        return op.normalize_l2(x, _ints(1), 1e-8, "max")
+        """In plain steps: `normalize_l2` falls to OpenVINO's reference kernel here, 1 ms slower at 288x512 on two cores."""
+        return op.divide(x, op.maximum(op.reduce_l2(x, _ints(1), True), op.constant(np.float32(1e-4))))
+
+
+@cache
+def native_bf16() -> bool:
+    """Whether this machine's CPU computes in bfloat16 itself."""
+    return Core().get_property("CPU", "INFERENCE_PRECISION_HINT") == Type.bf16
 
 
 class OpenVinoMini:
-    """The mini on a CPU: one picture at a time, so that a map cannot depend on its neighbours; compiled once for each size.
+    """The mini on a CPU: a picture to itself, so that a map cannot depend on its neighbours; compiled once for each size. Of
+    several pictures, as many are under way at once as OpenVINO thinks best, each on fewer cores: an eighth faster, same bits.
 
     weights: float32 by name. kinds: of the maps it makes. precision: "fp32"; "bf16", which is bfloat16 with the trunk's
     matrix products in int8, at more than twice the speed on a CPU that has the instructions; "auto": bf16 on such a CPU.
@@ -107,17 +114,25 @@ class OpenVinoMini:
 
     def __init__(self, weights: Mapping[str, np.ndarray], kinds: Sequence[Kind], precision: str):
         self._weights, self._kinds, self._core = weights, kinds, Core()
-        native = self._core.get_property("CPU", "INFERENCE_PRECISION_HINT") == Type.bf16
-        self.precision = precision if precision != "auto" else "bf16" if native else "fp32"
+        self.precision = precision if precision != "auto" else "bf16" if native_bf16() else "fp32"
         self._ops = OpenVinoOps(int8=self.precision == "bf16")
-        self._ready = cache(self._compile)
+        self._ready, self._queue = cache(self._compile), cache(self._compile_queue)
+        self._queued: set[tuple[Size, tuple[Kind, ...]]] = set()
 
     def maps(self, rgb: np.ndarray, kinds: Sequence[Kind] | None = None) -> list[Maps]:
         """uint8 [N,h,w,3], sides multiples of the network's stride -> N Maps of that size, of `kinds` or those it was made
         for."""
-        kinds = tuple(kinds or self._kinds)
-        request = self._ready(self._whole, rgb.shape[1:3], kinds)
-        return [_given(kinds, request.infer([frame[None]])) for frame in rgb]
+        kinds, size = tuple(kinds or self._kinds), rgb.shape[1:3]
+        if len(rgb) == 1 and (size, kinds) not in self._queued:  # as the last of many it is not worth compiling anew
+            request = self._ready(self._whole, size, kinds)
+            return [_given(kinds, request.infer([rgb]).values())]
+        self._queued.add((size, kinds))
+        queue, made = self._queue(size, kinds), {}
+        queue.set_callback(lambda request, i: made.update({i: _given(kinds, (t.data for t in request.output_tensors))}))
+        for i, frame in enumerate(rgb):
+            queue.start_async([frame[None]], i)
+        queue.wait_all()
+        return [made[i] for i in range(len(rgb))]
 
     def sharpened(self, start: np.ndarray, rgb: np.ndarray) -> np.ndarray:
         """float32 [MAPS,H,W], as `mini_sharpen.follow` ends. rgb: uint8 [H,W,3], sides multiples of the sharpener's stride.
@@ -145,14 +160,21 @@ class OpenVinoMini:
         return _model([moved], [rgb, start, maps, t])
 
     def _compile(self, make: Callable[..., Model], *how: object) -> InferRequest:
-        settings = {"PERFORMANCE_HINT": "LATENCY"} | _SETTINGS[self.precision]
+        return self._compiled(make(*how), "LATENCY").create_infer_request()
+
+    def _compile_queue(self, size: Size, kinds: tuple[Kind, ...]) -> AsyncInferQueue:
+        return AsyncInferQueue(self._compiled(self._whole(size, kinds), "THROUGHPUT"))
+
+    def _compiled(self, model: Model, hint: str) -> CompiledModel:
+        settings = {"PERFORMANCE_HINT": hint} | _SETTINGS[self.precision]
         if threads := os.environ.get("OMP_NUM_THREADS"):  # which OpenVINO does not know; it changes no bit of a map
             settings["INFERENCE_NUM_THREADS"] = threads
-        return self._core.compile_model(make(*how), "CPU", settings).create_infer_request()
+        return self._core.compile_model(model, "CPU", settings)
 
 
-def _given(kinds: Sequence[Kind], found: OVDict) -> Maps:
-    arrays = {kind: x[0].copy() for kind, x in zip(kinds, found.values(), strict=True)}
+def _given(kinds: Sequence[Kind], found: Iterable[np.ndarray]) -> Maps:
+    """Copies: the arrays are the request's own."""
+    arrays = {kind: x[0].copy() for kind, x in zip(kinds, found, strict=True)}
     return Maps(arrays["depth"][..., 0] if "depth" in arrays else None, arrays.get("normal"))
 
 

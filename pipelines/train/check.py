@@ -16,7 +16,7 @@ from .sharp import sharpened, start_maps
 from .views import Views
 
 FAR = 80.0  # metres; what is farther is not measured
-SHORT = 288  # the product's default short side
+SHORT = 208  # between the product's two default short sides
 
 
 Figures = dict[str, float]

@@ -40,7 +40,7 @@ class CoreLeg:
     """Makes the loss of a step. photos, rendered: sets of views, either may be empty; then the other fills the step. `rendered`
     may be exchanged between two steps."""
 
-    def __init__(self, run: Run, photos: Sequence[Views], rendered: Sequence[Views], diet: Diet, seed: int):
+    def __init__(self, run: Run, photos: Sequence[Views], rendered: list[Views], diet: Diet, seed: int):
         self._run, self._photos, self.rendered, self._diet = run, photos, rendered, diet
         self._device = next(iter(run.weights.values())).device
         self._generator = torch.Generator(self._device).manual_seed(seed + run.steps)

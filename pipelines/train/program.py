@@ -28,19 +28,20 @@ from .weights import export, save_parts, start_weights
 T = TypeVar("T")
 # What the last layer says is a hundredth of what goes into it: at the rate of the others it would only be noise.
 SHARPEN_RATES = {"sharpen.": 1.5e-3, "sharpen.out.": 1e-4}
+PORTION = 4000  # rendered frames that join the training at once
 HELD = 64  # rendered frames of each shape, at most, that are kept for checking
 
 
 @dataclass
 class Data:
     """Sets of views to train on, and those held out. photos of the teacher, rendered exactly; later: more rendered ones; high:
-    larger rendered frames, and sharp: larger photographs, for the sharpener. What is a future comes while the core trains."""
+    larger rendered frames, and sharp: larger photographs, for the sharpener. What are futures come while the core trains."""
 
     photos: list[Views]
     held_photos: list[Views]
     rendered: list[Views]
     held_rendered: list[Views]
-    later: Future[list[Views]]
+    later: list[Future[list[Views]]]
     high: Future[list[Views]]
     sharp: list[Views]
 
@@ -88,8 +89,12 @@ def make_data(
     photos, held_photos, sharp = label(options, pictures, device, learning, sharpening)
     parts = [split(views, HELD) for views in timed("the rest of the stills", coming.result)]
     rendered, held = [part for part, _ in parts], [part for _, part in parts]
-    more = Recipe(options.later, STILLS, None, Quality(4, 1), 5000 + seed, scale, workers)
-    later = render("later stills", more, _trains(options) and options.later > 0 and "rendered" not in options.without)
+    wanted = options.later if _trains(options) and "rendered" not in options.without else 0
+    portions = [min(PORTION, wanted - done) for done in range(0, wanted, PORTION)]
+    more = [
+        Recipe(n, STILLS, None, Quality(4, 1), 5000 + 100 * i + seed, scale, workers) for i, n in enumerate(portions)
+    ]
+    later = [render("later stills", recipe, True) for recipe in more]
     high = Recipe(options.high, HIGH, FINE_KINDS, Quality(8, 1), 2000 + seed, scale, workers)
     data = Data(photos, held_photos, rendered, held, later, render("high", high, sharpening), sharp)
     for name in ("photos", "rendered", "sharp"):
@@ -122,11 +127,12 @@ def label(
 def train_core(run: Run, data: Data, options: argparse.Namespace) -> None:
     leg = CoreLeg(run, data.photos, data.rendered, _diet(options), options.seed)
 
-    coming = [data.later]
+    coming = [*data.later]
 
     def grow() -> None:
-        if coming and coming[0].done() and (more := coming.pop().result()):
-            leg.rendered = [joined(pair) for pair in zip(leg.rendered, more, strict=True)]
+        if coming and coming[0].done() and (more := coming.pop(0).result()):
+            for i, views in enumerate(leg.rendered):  # one by one: only one set is there twice
+                leg.rendered[i] = joined([views, more.pop(0)])
 
     def check() -> None:
         report(checked(run, data, options))

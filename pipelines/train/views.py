@@ -17,16 +17,18 @@ from lotus2_video.models import mini_net
 from .pictures import Picture
 
 Size = tuple[int, int]  # height, width
-# The student's picture sizes, most often the product's default, and how often each is trained on.
+# The student's picture sizes, most often the product's defaults, and how often each is trained on.
 SHAPES: dict[Size, float] = {
-    (288, 512): 0.32,
-    (288, 384): 0.18,
-    (224, 400): 0.12,
-    (384, 288): 0.08,
-    (512, 288): 0.06,
-    (288, 288): 0.06,
-    (192, 576): 0.09,
-    (336, 592): 0.09,
+    (208, 368): 0.30,
+    (288, 512): 0.22,
+    (208, 272): 0.10,
+    (288, 384): 0.10,
+    (272, 208): 0.04,
+    (384, 288): 0.04,
+    (368, 208): 0.05,
+    (208, 208): 0.04,
+    (192, 576): 0.06,
+    (336, 592): 0.05,
 }
 SHARP_SHAPES: dict[Size, float] = {(384, 672): 0.6, (384, 512): 0.4}  # views for the sharpener
 VIEWS = {"lidar": 60, "camvid": 12, "marigold_page": 16, "tiefling": 16, "frames": 12}  # a picture; other sources 8
