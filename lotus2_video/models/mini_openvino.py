@@ -98,10 +98,13 @@ class OpenVinoOps:
         return op.divide(x, op.maximum(op.reduce_l2(x, _ints(1), True), op.constant(np.float32(1e-4))))
 
 
+_core = cache(Core)  # one: each loads its plugins anew
+
+
 @cache
 def native_bf16() -> bool:
     """Whether this machine's CPU computes in bfloat16 itself."""
-    return Core().get_property("CPU", "INFERENCE_PRECISION_HINT") == Type.bf16
+    return _core().get_property("CPU", "INFERENCE_PRECISION_HINT") == Type.bf16
 
 
 class OpenVinoMini:
@@ -113,21 +116,24 @@ class OpenVinoMini:
     """
 
     def __init__(self, weights: Mapping[str, np.ndarray], kinds: Sequence[Kind], precision: str):
-        self._weights, self._kinds, self._core = weights, kinds, Core()
+        self._weights, self._kinds = weights, kinds
         self.precision = precision if precision != "auto" else "bf16" if native_bf16() else "fp32"
         self._ops = OpenVinoOps(int8=self.precision == "bf16")
-        self._ready, self._queue = cache(self._compile), cache(self._compile_queue)
-        self._queued: set[tuple[Size, tuple[Kind, ...]]] = set()
+        self._ready = cache(self._compile)
+        self._queues: dict[tuple[Size, tuple[Kind, ...]], AsyncInferQueue] = {}
 
     def maps(self, rgb: np.ndarray, kinds: Sequence[Kind] | None = None) -> list[Maps]:
         """uint8 [N,h,w,3], sides multiples of the network's stride -> N Maps of that size, of `kinds` or those it was made
         for."""
         kinds, size = tuple(kinds or self._kinds), rgb.shape[1:3]
-        if len(rgb) == 1 and (size, kinds) not in self._queued:  # as the last of many it is not worth compiling anew
+        queue = self._queues.get((size, kinds))
+        if queue is None and len(rgb) == 1:  # once there is a queue, a last picture is not worth compiling anew
             request = self._ready(self._whole, size, kinds)
             return [_given(kinds, request.infer([rgb]).values())]
-        self._queued.add((size, kinds))
-        queue, made = self._queue(size, kinds), {}
+        if queue is None:
+            queue = AsyncInferQueue(self._compiled(self._whole(size, kinds), "THROUGHPUT"))
+            self._queues[size, kinds] = queue
+        made: dict[int, Maps] = {}
         queue.set_callback(lambda request, i: made.update({i: _given(kinds, (t.data for t in request.output_tensors))}))
         for i, frame in enumerate(rgb):
             queue.start_async([frame[None]], i)
@@ -162,14 +168,11 @@ class OpenVinoMini:
     def _compile(self, make: Callable[..., Model], *how: object) -> InferRequest:
         return self._compiled(make(*how), "LATENCY").create_infer_request()
 
-    def _compile_queue(self, size: Size, kinds: tuple[Kind, ...]) -> AsyncInferQueue:
-        return AsyncInferQueue(self._compiled(self._whole(size, kinds), "THROUGHPUT"))
-
     def _compiled(self, model: Model, hint: str) -> CompiledModel:
         settings = {"PERFORMANCE_HINT": hint} | _SETTINGS[self.precision]
         if threads := os.environ.get("OMP_NUM_THREADS"):  # which OpenVINO does not know; it changes no bit of a map
             settings["INFERENCE_NUM_THREADS"] = threads
-        return self._core.compile_model(model, "CPU", settings)
+        return _core().compile_model(model, "CPU", settings)
 
 
 def _given(kinds: Sequence[Kind], found: Iterable[np.ndarray]) -> Maps:
