@@ -38,7 +38,7 @@ from lotus2_video.engines.ray import RayEngine
 from lotus2_video.frames import Chunk, Estimated
 from lotus2_video.stages import chunks, make_flow_worker
 
-SIZE = (288, 512)  # at which the mini sees 16:9
+SIZE = (288, 512)  # at which the mini sees 16:9 on a GPU
 
 
 class MakeSleeper:

@@ -47,9 +47,9 @@ class FoldConfig:
     lookahead: frames after it that a frame waits for and is smoothed with; 0 is causal.
     """
 
-    memory: float = 0.947
+    memory: float = 0.96
     agree: float = 0.1
-    agree_share: float = 0.22
+    agree_share: float = 0.4
     agree_normal: float = 0.4
     change: float = 0.021
     colour: float = 0.1
@@ -80,7 +80,7 @@ FoldPreset = Literal["live", "default", "film"]
 _PRESETS: dict[str, dict[str, Any]] = {
     "live": {"memory": 0.8, "agree": 0.06, "pull": 0.02},
     "default": {},
-    "film": {"memory": 0.96, "agree": 0.13, "pull": 0.006, "anchor": 20.0, "lookahead": 8},
+    "film": {"memory": 0.97, "agree": 0.13, "pull": 0.006, "anchor": 20.0, "lookahead": 8},
 }
 
 

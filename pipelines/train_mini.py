@@ -12,7 +12,8 @@ DATA holds `photos/*.tar`, `rgbd/*.tar` (only their pictures are used), `frames/
 1. Photographs and frames are cut into views of several shapes; the teacher labels each once. Meanwhile scenes are rendered
    with exact disparity and normals, some with the photographs as textures.
 2. The core learns depth and normals in one pass: on photographs the teacher's disparity, on rendered frames the truth, both
-   recoloured, blurred, noisy and compressed. AdamW, cosine to zero over the time given, weights averaged.
+   recoloured, blurred, noisy and compressed. AdamW, cosine to zero over the time given, weights averaged; with --keep-start
+   also with those it started from.
 3. The sharpener learns, the core left as it is, to carry the core's maps of half-size pictures over to the truth's detail.
    Its frames are rendered while the core trains, after more stills for the core.
 
@@ -47,6 +48,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     how_long.add_argument("--sharpen-minutes", type=float, default=5.0)
     how_long.add_argument("--sharpen-steps", type=int)
     how_long.add_argument("--until", type=float, default=1.0, help="how far along its schedule the core goes, 0 to 1")
+    how_long.add_argument(
+        "--keep-start", type=float, default=0.0, help="share of the core it started from in what is handed on, 0 to 1"
+    )
     how_long.add_argument("--report", type=int, default=100, help="steps")
     how_long.add_argument("--check-every", type=float, default=60.0, help="seconds")
     what = parser.add_argument_group("what it learns from")

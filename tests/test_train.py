@@ -25,7 +25,7 @@ from train.losses import consistency_loss, normal_loss  # noqa: E402
 from train.run import Run  # noqa: E402
 from train.sharp import detailed, enlarged, smooth  # noqa: E402
 from train.views import Views  # noqa: E402
-from train.weights import export, read_weights, save_parts, start_weights  # noqa: E402
+from train.weights import export, mixed, read_weights, save_parts, start_weights  # noqa: E402
 
 from lotus2_video.frames import Maps  # noqa: E402
 from lotus2_video.models import mini, mini_net, mini_sharpen  # noqa: E402
@@ -58,7 +58,13 @@ def data(tmp_path, shared) -> Path:
 @pytest.mark.filterwarnings("ignore")
 def test_a_whole_run_then_one_from_its_parts(tmp_path, data, capsys):
     words = [str(data), "--out", str(tmp_path / "ck"), *SMALL, "--start", str(PACKAGED)]
-    train_mini.main([*words, "--steps", "2", "--sharpen-steps", "2", "--save-parts", str(tmp_path / "parts")])
+    train_mini.main([*words, "--steps", "2", "--sharpen-steps", "2", "--save-parts", str(tmp_path / "parts"),
+                     "--rate", "300", "--keep-start", "1"])  # fmt: skip
+    start, learned = read_weights(PACKAGED), read_weights(tmp_path / "parts")
+    moved = {
+        name.split(".")[0] for name in start if not torch.allclose(learned[name], start[name], rtol=1e-3, atol=2e-4)
+    }
+    assert moved == {"sharpen"}
     said = capsys.readouterr().out
     assert "degrees" in said
     assert "f1_gain" in said
@@ -119,6 +125,13 @@ def test_weights_come_back_from_parts_and_from_the_package(tmp_path):
         found = read_weights(path)
         assert torch.allclose(found["trunk.0.fc1.weight"], weights["trunk.0.fc1.weight"], atol=loose)
         assert torch.allclose(found["depth.in.weight"], weights["depth.in.weight"], atol=2e-3)
+
+
+def test_what_a_run_learned_is_mixed_with_what_it_started_from():
+    start = {"depth.a": torch.zeros(3), "sharpen.a": torch.zeros(3)}
+    found = mixed({name: torch.ones(3) for name in start}, start, 0.25)
+    assert found["depth.a"].tolist() == [0.75] * 3
+    assert found["sharpen.a"].tolist() == [1.0] * 3
 
 
 def test_a_step_that_is_not_finite_changes_nothing():

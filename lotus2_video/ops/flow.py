@@ -21,6 +21,7 @@ _LEAST_CORNER = 1e-4  # smaller eigenvalue of the gradients (OpenCV's unit) belo
 _WINDOW, _STOP = (11, 11), (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 10, 0.01)
 _REFINED = 1.5  # pixels by which the exact match may differ from the dense flow
 _INVERSIONS = 4  # rounds; each halves what is left where a flow changes by half a pixel a pixel
+_SMALL = 240  # pixels of the short side below which a quarter of the size is too coarse for what moves
 _SMALLEST = 32  # pixels; below this DIS has no coarse level to start from
 
 
@@ -37,6 +38,8 @@ def dense_flow(previous: np.ndarray, current: np.ndarray, quality: Literal["fast
         return _still(current.shape[:2])
     before, now = (cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) for rgb in (previous, current))
     search = cv2.DISOpticalFlow.create(_PRESETS[quality])
+    if min(now.shape) < _SMALL:
+        search.setFinestScale(1)  # patches at half the size, and not at a quarter of it
     there = np.asarray(search.calc(now, before, None))  # type: ignore[call-overload]  # the stub wants an array to fill
     back = np.asarray(search.calc(before, now, None))  # type: ignore[call-overload]
     half = half_size(there)  # no flow is finer than that

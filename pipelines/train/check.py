@@ -16,7 +16,7 @@ from .sharp import sharpened, start_maps
 from .views import Views
 
 FAR = 80.0  # metres; what is farther is not measured
-SHORT = 208  # between the product's two default short sides
+SHORT = 192  # the smaller of the product's two default short sides
 
 
 Figures = dict[str, float]

@@ -23,7 +23,7 @@ from .run import Pace, Run
 from .sharp import Cut, SharpLeg
 from .stills import FINE_KINDS, HIGH, STILLS, Recipe, joined, render_stills, split
 from .views import LARGE, SHARP_SHAPES, Teacher, Views, cut_views
-from .weights import export, save_parts, start_weights
+from .weights import export, mixed, save_parts, start_weights
 
 T = TypeVar("T")
 # What the last layer says is a hundredth of what goes into it: at the rate of the others it would only be noise.
@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> None:
             compare(data, options)
         if data and training:
             train_core(run, data, options)
-        weights = run.average
+        weights = mixed(run.average, weights, options.keep_start) if training else run.average
         if data and sharpening:
             weights = train_sharpener(weights, data, options)
     hand_on(weights, options)

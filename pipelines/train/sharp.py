@@ -23,8 +23,8 @@ from .views import Size, Views
 from .weights import working
 
 WIDE = 12.0  # pixels, sigma of the Gaussian that divides layout from detail
-# Size at which the core saw the picture, over the picture's own, and how often: 208 and 288 of 576, and others.
-RATIOS = {13 / 36: 0.4, 1 / 2: 0.35, 1 / 4: 0.1, 7 / 12: 0.1, 1.0: 0.05}
+# Size at which the core saw the picture, over the picture's own, and how often: 192 and 288 of 576, and others.
+RATIOS = {1 / 3: 0.4, 1 / 2: 0.35, 1 / 4: 0.1, 7 / 12: 0.1, 1.0: 0.05}
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue
 AT_START = 0.4  # share of pictures at t = 0, the one moment at which x_t does not give the answer away
 

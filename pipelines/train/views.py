@@ -19,14 +19,14 @@ from .pictures import Picture
 Size = tuple[int, int]  # height, width
 # The student's picture sizes, most often the product's defaults, and how often each is trained on.
 SHAPES: dict[Size, float] = {
-    (208, 368): 0.30,
+    (192, 336): 0.30,
     (288, 512): 0.22,
-    (208, 272): 0.10,
+    (192, 256): 0.10,
     (288, 384): 0.10,
-    (272, 208): 0.04,
+    (256, 192): 0.04,
     (384, 288): 0.04,
-    (368, 208): 0.05,
-    (208, 208): 0.04,
+    (336, 192): 0.05,
+    (192, 192): 0.04,
     (192, 576): 0.06,
     (336, 592): 0.05,
 }

@@ -122,6 +122,17 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return weights
 
 
+def mixed(weights: Mapping[str, Tensor], start: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    """`share` of the core that a run started from and the rest of what it learned, weight by weight; the sharpener as it is.
+
+    What a run gains on pictures like its own it may lose on others; halfway there, most of the gain is had and less of the
+    loss (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022)."""
+    return {
+        name: weight if name.startswith("sharpen.") else weight.lerp(start[name].to(weight.device), share)
+        for name, weight in weights.items()
+    }
+
+
 def save_parts(weights: Mapping[str, Tensor], folder: Path, about: Mapping[str, object]) -> None:
     """The weights in half precision, in files part_N.safetensors of less than 15 MiB each."""
     folder.mkdir(parents=True, exist_ok=True)
