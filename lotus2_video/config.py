@@ -49,7 +49,7 @@ class FoldConfig:
 
     memory: float = 0.96
     agree: float = 0.1
-    agree_share: float = 0.4
+    agree_share: float = 0.29
     agree_normal: float = 0.4
     change: float = 0.021
     colour: float = 0.1

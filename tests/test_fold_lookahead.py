@@ -109,7 +109,7 @@ def test_laws_1_and_4_hold_for_a_run_that_looks_ahead(clip, sharpen):
 
 def test_a_preset_and_what_is_changed_in_it():
     fold = configure({"fold": {"preset": "film", "lookahead": 3}}).fold
-    assert (fold.memory, fold.lookahead) == (0.96, 3)
+    assert (fold.memory, fold.lookahead) == (0.97, 3)
     with pytest.raises(UsageError, match="film"):
         configure({"fold": {"preset": "flim"}})
     with pytest.raises(UsageError, match="--lookahead"):

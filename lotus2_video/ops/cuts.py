@@ -73,20 +73,19 @@ class SeenCuts:
             return False
         if not self._doubt and flow.valid.mean() >= _FLOWS:
             return self._accept(rgb, cut=False)
-        if self._doubt:
-            flow = dense_flow(self._clear, rgb)
-        return self._accept(rgb, cut=self._broke and not _same_shot(self._clear, rgb, flow))
+        return self._accept(rgb, cut=self._broke and not _same_shot(self._clear, rgb))
 
     def _accept(self, rgb: np.ndarray, cut: bool) -> bool:
         self._clear, self._doubt, self._broke = rgb, 0, False
         return cut
 
 
-def _same_shot(before: np.ndarray, now: np.ndarray, flow: Flow) -> bool:
+def _same_shot(before: np.ndarray, now: np.ndarray) -> bool:
     """Whether the picture before, moved along the flow, is the picture now: by the flow, by its masses, or by its detail.
 
     A pan too fast for any flow is told by looking for the middle of the picture everywhere in the one before.
     """
+    flow = dense_flow(before, now, "coarse")
     if flow.valid.mean() >= _TORN:
         return True
     a, b = _small_luma(warp(before, flow)), _small_luma(now)

@@ -15,7 +15,12 @@ from ..frames import Flow
 # displacement optical flow", ECCV 2010, eq. 5.
 _MISS_SHARE = 0.01
 _MISS_PIXELS2 = 0.5
-_PRESETS = {"fast": cv2.DISOPTICAL_FLOW_PRESET_FAST, "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM}
+Quality = Literal["coarse", "fast", "medium"]
+_PRESETS: dict[Quality, int] = {
+    "coarse": cv2.DISOPTICAL_FLOW_PRESET_FAST,
+    "fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
+    "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
+}
 _CELL = 16  # pixels a block, of which the best corner is followed exactly
 _LEAST_CORNER = 1e-4  # smaller eigenvalue of the gradients (OpenCV's unit) below which a block has no corner
 _WINDOW, _STOP = (11, 11), (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 10, 0.01)
@@ -25,11 +30,12 @@ _SMALL = 240  # pixels of the short side below which a quarter of the size is to
 _SMALLEST = 32  # pixels; below this DIS has no coarse level to start from
 
 
-def dense_flow(previous: np.ndarray, current: np.ndarray, quality: Literal["fast", "medium"] = "fast") -> Flow:
+def dense_flow(previous: np.ndarray, current: np.ndarray, quality: Quality = "fast") -> Flow:
     """Where each pixel of `current` was in `previous`.
 
     previous, current: uint8 [h,w,3], at the size the network sees. quality: "medium" is five times as slow, and better
-    where the camera moves fast. Returns a Flow of size (h,w); out of frame and hidden pixels are not valid.
+    where the camera moves fast; "coarse" never looks finer than at a quarter of the size, and so does not find in one
+    picture what is in another by chance. Returns a Flow of size (h,w); out of frame and hidden pixels are not valid.
 
     Dense Inverse Search (Kroeger et al., ECCV 2016) as OpenCV has it, run both ways. A pure function: the same two frames
     give the same bits, whatever was computed before and on however many threads.
@@ -38,7 +44,7 @@ def dense_flow(previous: np.ndarray, current: np.ndarray, quality: Literal["fast
         return _still(current.shape[:2])
     before, now = (cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) for rgb in (previous, current))
     search = cv2.DISOpticalFlow.create(_PRESETS[quality])
-    if min(now.shape) < _SMALL:
+    if min(now.shape) < _SMALL and quality != "coarse":
         search.setFinestScale(1)  # patches at half the size, and not at a quarter of it
     there = np.asarray(search.calc(now, before, None))  # type: ignore[call-overload]  # the stub wants an array to fill
     back = np.asarray(search.calc(before, now, None))  # type: ignore[call-overload]
